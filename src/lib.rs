@@ -1,1 +1,9 @@
-//! Spikard.
+//! Spikard: an HTTP server that runs ASGI applications and Spikard's own API.
+//!
+//! Floors, each importing only from those above it in this list:
+//! `message` (HTTP as values), `routing` and `protocol` (pure rules), `pipeline` (the policy
+//! around every handler), `server` (sockets), `bridge` (everything that knows Python; feature
+//! `python`).
+
+pub mod message;
+pub mod server;

@@ -1,0 +1,92 @@
+//! The server's two seams: the [`Application`] that answers and the [`Exchange`] it answers in.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::message::body::{BodyError, ResponseBody};
+use crate::message::head::Head;
+
+/// What answers requests: a native application, an ASGI application, a test's closure.
+pub trait Application: 'static {
+    /// Answers one request.
+    ///
+    /// Dropping the future before it is ready, or the body of its response before that body's
+    /// end, tells the application that the peer has gone (HTTP/1: the connection, HTTP/2: this
+    /// stream).
+    fn call<E: Exchange>(
+        self: &Rc<Self>,
+        head: Head,
+        exchange: E,
+    ) -> impl Future<Output = Answer> + 'static;
+}
+
+/// One request's body and the way to say something before the response; the same on every
+/// protocol version.
+pub trait Exchange: 'static {
+    /// Polls for the next piece of the request body; `None` at its end. Pieces are never empty.
+    ///
+    /// On HTTP/1.1 the first poll releases `100 Continue` when the client waits for it. Not
+    /// polling stops the peer by flow control.
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>>;
+
+    /// Whether the body has ended, or there never was one: nothing is left to poll.
+    fn is_body_end(&self) -> bool;
+
+    /// The length that the request declared, in bytes; `None` when it declared none.
+    fn body_length(&self) -> Option<u64>;
+
+    /// Sends `103 Early Hints` with these fields (RFC 8297), if the connection can still do so;
+    /// a hint that comes too late is dropped.
+    fn early_hints(&mut self, fields: HeaderMap);
+
+    /// What this connection can do beyond a plain response.
+    fn capabilities(&self) -> Capabilities;
+}
+
+/// What a connection can do beyond a plain response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// 103 can be sent.
+    pub early_hints: bool,
+    /// Trailer fields reach the client (HTTP/1.1: it sent `TE: trailers`).
+    pub trailers: bool,
+    /// The request asks for a WebSocket with a valid handshake; [`Answer::Upgrade`] is allowed.
+    pub websocket: bool,
+}
+
+/// What an application answers.
+pub enum Answer {
+    /// A response.
+    Response(Response<ResponseBody>),
+    /// A WebSocket handshake that the application accepts. The status is the protocol's business
+    /// (101 or, on HTTP/2, 200); the fields are the application's.
+    Upgrade(HeaderMap, UpgradeHandler),
+    /// Nothing more can be said: the connection (HTTP/1) or stream (HTTP/2) is cut.
+    Abort,
+}
+
+/// Takes over the byte stream after a handshake; the connection ends with its future.
+pub type UpgradeHandler =
+    Box<dyn FnOnce(Box<dyn UpgradedIo>) -> Pin<Box<dyn Future<Output = ()>>>>;
+
+/// A byte stream after a handshake.
+pub trait UpgradedIo: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> UpgradedIo for T {}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Response(response) => write!(f, "Response({})", response.status()),
+            Self::Upgrade(..) => f.write_str("Upgrade"),
+            Self::Abort => f.write_str("Abort"),
+        }
+    }
+}
