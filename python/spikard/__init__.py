@@ -6,11 +6,14 @@ the program does not use. A new public name goes into `_MODULES` and into the `T
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__: list[str] = []
+if TYPE_CHECKING:
+    from spikard.config import ServerConfig
 
-_MODULES: dict[str, str] = {}
+__all__ = ["ServerConfig"]
+
+_MODULES = {"ServerConfig": "config"}
 
 
 def __getattr__(name: str) -> Any:

@@ -26,9 +26,9 @@ RUST_FLOORS = {
 # Modules of python/spikard, lowest first. Imports inside functions and under TYPE_CHECKING may
 # point upwards: `app.run` has to reach the workers, and types cost nothing at run time.
 PYTHON_FLOORS = [
-    {"_spikard", "exceptions", "_settings", "_log"},
+    {"_spikard", "exceptions", "_rules", "_logging"},
     {"datastructures", "config", "params"},
-    {"websockets", "responses", "di", "grpc", "_codecs", "_signature"},
+    {"_settings", "websockets", "responses", "di", "grpc", "_codecs", "_signature"},
     {"_endpoint", "routing", "openapi", "sse", "websocket"},
     {"app", "_door"},
     {"_loop", "_workers", "_worker", "_importer", "_server", "cli", "__main__", "testing"},
