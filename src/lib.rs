@@ -6,4 +6,5 @@
 //! `python`).
 
 pub mod message;
+pub mod protocol;
 pub mod server;

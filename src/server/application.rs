@@ -73,8 +73,7 @@ pub enum Answer {
 }
 
 /// Takes over the byte stream after a handshake; the connection ends with its future.
-pub type UpgradeHandler =
-    Box<dyn FnOnce(Box<dyn UpgradedIo>) -> Pin<Box<dyn Future<Output = ()>>>>;
+pub type UpgradeHandler = Box<dyn FnOnce(Box<dyn UpgradedIo>) -> Pin<Box<dyn Future<Output = ()>>>>;
 
 /// A byte stream after a handshake.
 pub trait UpgradedIo: AsyncRead + AsyncWrite + Unpin {}

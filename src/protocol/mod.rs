@@ -1,0 +1,3 @@
+//! The rules of the protocols that ride on HTTP, as pure state machines: no sockets, no Python.
+
+pub mod asgi;
