@@ -7,4 +7,5 @@
 
 pub mod message;
 pub mod protocol;
+pub mod routing;
 pub mod server;
