@@ -1,4 +1,11 @@
 //! HTTP as values: what a request and a response are made of, without sockets and without Python.
 
 pub mod body;
+pub mod cookie;
+pub mod form;
 pub mod head;
+pub mod media_type;
+pub mod percent;
+pub mod problem;
+pub mod query;
+pub mod validation;
