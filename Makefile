@@ -56,8 +56,8 @@ test-python: build ## pytest (ARGS="-k name" for some)
 conformance: build ## black-box suites against the real server
 	@if [ -e conformance/__main__.py ]; then $(PYTHON) -m conformance $(ARGS); fi
 
-bench: build-release $(VENV)/stamp-bench ## CPU per request beside other servers: table, JSON, plot
-	$(PYTHON) benchmarks/run.py $(ARGS)
+bench: ## CPU per request beside other servers: table, JSON, plot (ARGS="--quick --workload asgi-hello")
+	$(PYTHON3) benchmarks/run.py $(ARGS)
 
 fmt: $(VENV)/stamp-dev ## format Rust and Python
 	cargo fmt
@@ -84,10 +84,6 @@ $(VENV)/stamp-venv:
 
 $(VENV)/stamp-dev: pyproject.toml $(VENV)/stamp-venv
 	$(PIP) install --group dev
-	@touch $@
-
-$(VENV)/stamp-bench: pyproject.toml $(VENV)/stamp-dev
-	@if [ -e benchmarks/requirements.txt ]; then $(PIP) install -r benchmarks/requirements.txt; fi
 	@touch $@
 
 $(VENV)/stamp-extension-$(PROFILE): $(EXTENSION_SOURCES) $(VENV)/stamp-dev

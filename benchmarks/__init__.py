@@ -1,0 +1,1 @@
+"""Benchmarks of servers and frameworks; `benchmarks/README.md` says how to run and read them."""

@@ -1,0 +1,1 @@
+"""The measured applications: one file per raw application, one per framework."""

@@ -1,0 +1,29 @@
+"""Raw RSGI (granian's own interface): hello, echo, 10 KiB and the WebSocket echo."""
+
+from __future__ import annotations
+
+from typing import Any
+
+HELLO = [("content-type", "text/plain"), ("content-length", "13")]
+BODY = b"x" * 10_240
+
+
+async def app(scope: Any, protocol: Any) -> None:
+    """Answer by path: `/echo`, `/10k`, a WebSocket, else hello."""
+    if scope.proto == "ws":
+        await echo_messages(protocol)
+    elif scope.path == "/echo":
+        protocol.response_bytes(
+            200, [("content-type", "application/octet-stream")], await protocol()
+        )
+    elif scope.path == "/10k":
+        protocol.response_bytes(200, [("content-type", "text/plain")], BODY)
+    else:
+        protocol.response_bytes(200, HELLO, b"Hello, World!")
+
+
+async def echo_messages(protocol: Any) -> None:
+    """Echo binary messages until the client leaves."""
+    transport = await protocol.accept()
+    while (message := await transport.receive()).kind != 0:
+        await transport.send_bytes(message.data)

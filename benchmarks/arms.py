@@ -1,0 +1,80 @@
+"""The arms: the servers that are measured, access log off and all else at its default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+LIMIT = "limit"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A server, or a framework on one.
+
+    `command` is split at spaces after `{bin}` (the virtual environment's programs), `{limit}` (the
+    bare-hyper program), `{port}` and `{app}` (the workload's word for this arm) are filled in.
+    """
+
+    label: str
+    command: str
+    needs: tuple[str, ...]  # modules that must be importable
+
+    @property
+    def ours(self) -> bool:
+        """True for the arms that this project is about."""
+        return "spikard" in self.needs
+
+
+SPIKARD = "{bin}/spikard {app} --port {port} --no-access-log"
+GRANIAN = "{bin}/granian --interface asgi --no-access-log --port {port} {app}"
+UVICORN = "{bin}/uvicorn {app} --port {port} --no-access-log"
+
+ARMS: dict[str, Arm] = {
+    LIMIT: Arm("bare hyper (limit)", "{limit} {port} {app}", ()),
+    "spikard": Arm("spikard", SPIKARD, ("spikard",)),
+    "spikard-2": Arm("spikard, 2 workers", SPIKARD + " --workers 2", ("spikard",)),
+    "spikard-fastapi": Arm("FastAPI on spikard", SPIKARD, ("spikard", "fastapi")),
+    "granian": Arm("granian (ASGI)", GRANIAN, ("granian",)),
+    "granian-2": Arm("granian, 2 workers", GRANIAN + " --workers 2", ("granian",)),
+    "granian-rsgi": Arm("granian (RSGI)", GRANIAN.replace("asgi", "rsgi"), ("granian",)),
+    "granian-fastapi": Arm("FastAPI on granian", GRANIAN, ("granian", "fastapi")),
+    "uvicorn": Arm(
+        "uvicorn (uvloop, httptools)",
+        UVICORN + " --loop uvloop --http httptools",
+        ("uvicorn", "uvloop", "httptools"),
+    ),
+    "uvicorn-2": Arm(
+        "uvicorn, 2 workers",
+        UVICORN + " --loop uvloop --http httptools --workers 2",
+        ("uvicorn", "uvloop", "httptools"),
+    ),
+    "uvicorn-asyncio": Arm(
+        "uvicorn (asyncio, httptools)",
+        UVICORN + " --loop asyncio --http httptools",
+        ("uvicorn", "httptools"),
+    ),
+    "uvicorn-zttp": Arm(
+        "uvicorn (uvloop, zttp)",
+        UVICORN + " --loop uvloop --http zttp --http2",
+        ("uvicorn", "uvloop", "zttp"),
+    ),
+    "hypercorn": Arm("hypercorn", "{bin}/hypercorn {app} --bind 127.0.0.1:{port}", ("hypercorn",)),
+    "django-bolt": Arm(
+        "django-bolt",
+        "{bin}/django-admin runbolt --settings benchmarks.apps.{app} --host 127.0.0.1"
+        " --port {port}",
+        ("django_bolt",),
+    ),
+    "fastapi": Arm(
+        "FastAPI on uvicorn",
+        UVICORN + " --loop uvloop --http httptools",
+        ("fastapi", "uvicorn", "uvloop", "httptools"),
+    ),
+    "litestar": Arm("Litestar on granian", GRANIAN, ("litestar", "granian")),
+    "blacksheep": Arm("BlackSheep on granian", GRANIAN, ("blacksheep", "granian", "pydantic")),
+    "robyn": Arm(
+        "Robyn",
+        "{bin}/python -m benchmarks.apps.robyn_app {port} {app} --log-level WARN",
+        ("robyn", "pydantic"),
+    ),
+}
