@@ -8,6 +8,7 @@ use http::{HeaderValue, Response};
 use serde_json::Value;
 
 use super::route::RouteId;
+use super::static_files::SendFile;
 use crate::message::body::ResponseBody;
 use crate::routing::PathParams;
 
@@ -16,6 +17,9 @@ use crate::routing::PathParams;
 pub enum Decision<'pipeline, T> {
     /// Send this response, after `finish`.
     Respond(Response<ResponseBody>),
+    /// Open this file ([`SendFile::open_cached`], else [`SendFile::open`] off the loop's thread)
+    /// and send what it answers, after `finish`.
+    SendFile(SendFile),
     /// Call this route's endpoint.
     Handle {
         /// What was registered with the route.

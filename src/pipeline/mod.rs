@@ -16,25 +16,35 @@ use http::{HeaderMap, HeaderValue, Method, response};
 
 use crate::message::body::ResponseBody;
 use crate::message::head::Head;
+use crate::message::problem::Problem;
 use crate::routing::{Lookup, RouteTable};
 
 mod body_limit;
 mod clock;
+mod coding;
 pub mod config;
 mod decision;
+mod file;
+mod file_body;
 mod problem;
 mod route;
+mod static_files;
 
 pub use body_limit::BodyLimit;
 pub use clock::{Clock, SystemClock};
 pub use config::{ConfigError, PolicyConfig};
+pub use coding::{Accepted, Coding};
 pub use decision::{Decision, Limits, PathSpans, Ticket};
-pub use problem::{overloaded, payload_too_large, request_timeout};
+pub use file::{FileConditions, FileSource, Patience};
+pub use file_body::FileBody;
+pub use problem::{answer, overloaded, payload_too_large, request_timeout};
 pub use route::{RegisterError, RouteId, RouteOptions};
+pub use static_files::SendFile;
 
 use body_limit::declared_too_large;
 use problem::Answer;
 use route::Route;
+use static_files::StaticFiles;
 
 /// All policies of one application and the routes that they stand around.
 ///
@@ -43,6 +53,7 @@ pub struct Pipeline<T> {
     table: RouteTable<RouteId>,
     routes: Vec<Route<T>>,
     has_request_hooks: bool,
+    static_files: Option<StaticFiles>,
     limits: Limits,
     concurrency: Concurrency,
 }
@@ -80,6 +91,7 @@ impl<T> Pipeline<T> {
             table: RouteTable::new(),
             routes: Vec::new(),
             has_request_hooks: false,
+            static_files: StaticFiles::new(&config.static_files)?,
             limits: Limits {
                 max_body_bytes: config.max_body_size,
                 request_timeout: config::seconds("request_timeout", config.request_timeout)?,
@@ -186,23 +198,46 @@ impl<T> Pipeline<T> {
                     limits,
                 },
             },
+            Target::Static(found) => {
+                let files = self.static_files.as_ref();
+                match files.and_then(|files| files.select(&found, head)) {
+                    Some(file) => Decision::SendFile(file),
+                    None => Decision::Respond(answer(&Problem::not_found())),
+                }
+            }
             Target::Options(allow) => Decision::Respond(problem::options(allow)),
             Target::MethodNotAllowed(allow) => {
                 Decision::Respond(problem::method_not_allowed(allow))
             }
-            Target::Nothing => Decision::Respond(problem::not_found()),
+            Target::Nothing => Decision::Respond(answer(&Problem::not_found())),
         }
     }
 
     fn target(&self, head: &Head) -> Target {
-        match self.table.lookup(&head.method, head.raw_path()) {
-            Lookup::Match { route, params } => {
-                Target::Route(*route, PathSpans::new(head.raw_path(), &params))
+        let lookup = self.table.lookup(&head.method, head.raw_path());
+        if let Lookup::Match { route, params } = &lookup {
+            return Target::Route(**route, PathSpans::new(head.raw_path(), params));
+        }
+        // A route beats a directory; of a directory and a mount the longer prefix wins.
+        let directories = self.static_files.as_ref();
+        if let Some(found) = directories.and_then(|files| files.find(head.raw_path())) {
+            let is_inner = match &lookup {
+                Lookup::Mounted { prefix_len, .. } => *prefix_len <= found.prefix_len,
+                _ => true,
+            };
+            if is_inner {
+                return match head.method {
+                    Method::GET | Method::HEAD => Target::Static(found),
+                    Method::OPTIONS => Target::Options(READ_METHODS),
+                    _ => Target::MethodNotAllowed(READ_METHODS),
+                };
             }
+        }
+        match lookup {
+            Lookup::Match { .. } | Lookup::NotFound => Target::Nothing,
             Lookup::Mounted { value, prefix_len } => Target::Mount(*value, prefix_len),
             Lookup::Options { allow } => Target::Options(allow),
             Lookup::MethodNotAllowed { allow } => Target::MethodNotAllowed(allow),
-            Lookup::NotFound => Target::Nothing,
         }
     }
 
@@ -229,6 +264,7 @@ impl<T> Pipeline<T> {
 enum Target {
     Route(RouteId, PathSpans),
     Mount(RouteId, usize),
+    Static(static_files::Found),
     Options(HeaderValue),
     MethodNotAllowed(HeaderValue),
     Nothing,
@@ -238,10 +274,13 @@ impl Target {
     fn route(&self) -> Option<RouteId> {
         match self {
             Self::Route(id, _) | Self::Mount(id, _) => Some(*id),
-            Self::Options(_) | Self::MethodNotAllowed(_) | Self::Nothing => None,
+            Self::Static(_) | Self::Options(_) | Self::MethodNotAllowed(_) | Self::Nothing => None,
         }
     }
 }
+
+/// What a static file can be asked.
+const READ_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 
 fn body_limit(head: &Head, limits: Limits) -> Option<Answer> {
     declared_too_large(&head.headers, limits.max_body_bytes).map(payload_too_large)
