@@ -6,10 +6,7 @@
 //! `python`).
 
 pub mod message;
-pub mod message;
 pub mod pipeline;
 pub mod protocol;
-pub mod routing;
-pub mod server;
 pub mod routing;
 pub mod server;

@@ -64,7 +64,9 @@ impl Accepted {
         }
         let mut named = [None; Coding::ALL.len()];
         let (mut identity, mut star) = (None, None);
-        let items = lines.filter_map(|line| line.to_str().ok()).flat_map(weighted);
+        let items = lines
+            .filter_map(|line| line.to_str().ok())
+            .flat_map(weighted);
         for (name, weight) in items.take(MAX_ITEMS) {
             let slot = match name {
                 name if name.eq_ignore_ascii_case("identity") => &mut identity,
@@ -155,7 +157,10 @@ mod tests {
     #[test]
     fn a_coding_that_is_not_offered_is_not_picked() {
         let mut headers = HeaderMap::new();
-        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("zstd, gzip;q=0.1"));
+        headers.insert(
+            ACCEPT_ENCODING,
+            HeaderValue::from_static("zstd, gzip;q=0.1"),
+        );
         let found = Accepted::new(&headers).best(|coding| coding == Coding::Gzip);
         assert_eq!(found, Some(Coding::Gzip));
     }

@@ -419,7 +419,11 @@ fn from_value<C: DeserializeOwned>(value: Value) -> Result<C, ConfigError> {
 fn shape(error: serde_path_to_error::Error<serde_json::Error>) -> ConfigError {
     let path = error.path().to_string();
     ConfigError::Shape {
-        field: if path == "." { "configuration".to_owned() } else { path },
+        field: if path == "." {
+            "configuration".to_owned()
+        } else {
+            path
+        },
         reason: error.into_inner().to_string(),
     }
 }
@@ -432,7 +436,11 @@ pub(super) fn seconds(field: &str, value: Option<f64>) -> Result<Option<Duration
         .filter(|duration| !duration.is_zero() && *duration <= MAX_DURATION)
         .map(Some)
         .ok_or_else(|| {
-            ConfigError::value(field, value, "more than 0 and at most 86400 seconds, or null")
+            ConfigError::value(
+                field,
+                value,
+                "more than 0 and at most 86400 seconds, or null",
+            )
         })
 }
 
@@ -491,7 +499,10 @@ mod tests {
             (r#"{"max_body_size": "big"}"#, "max_body_size"),
             (r#"{"rate_limit": {"per_second": 1}}"#, "burst"),
             (r#"{"jwt_auth": {"secret": 5}}"#, "jwt_auth.secret"),
-            (r#"{"static_files": [{"directory": "a"}]}"#, "static_files[0]"),
+            (
+                r#"{"static_files": [{"directory": "a"}]}"#,
+                "static_files[0]",
+            ),
             ("[]", "configuration"),
             ("{", "configuration"),
         ] {
@@ -511,7 +522,10 @@ mod tests {
     fn a_duration_out_of_range_is_an_error() {
         for value in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e300, 86_401.0] {
             let error = seconds("request_timeout", Some(value)).unwrap_err();
-            assert!(error.to_string().starts_with("request_timeout is"), "{error}");
+            assert!(
+                error.to_string().starts_with("request_timeout is"),
+                "{error}"
+            );
         }
         assert_eq!(
             seconds("request_timeout", Some(0.5)).unwrap(),

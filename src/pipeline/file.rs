@@ -131,7 +131,9 @@ impl FileSource {
             Outcome::NotModified => *response.status_mut() = StatusCode::NOT_MODIFIED,
             Outcome::Unsatisfiable => {
                 *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
-                response.headers_mut().insert(CONTENT_RANGE, ascii(&format!("bytes */{size}")));
+                response
+                    .headers_mut()
+                    .insert(CONTENT_RANGE, ascii(&format!("bytes */{size}")));
             }
             Outcome::Whole => {
                 headers.insert(CONTENT_TYPE, content_type.clone());

@@ -53,7 +53,11 @@ impl Segment {
 impl FileBody {
     /// A body of bytes that are there already.
     pub(super) fn ready(bytes: Bytes) -> Self {
-        let segments = if bytes.is_empty() { Vec::new() } else { vec![Segment::Ready(bytes)] };
+        let segments = if bytes.is_empty() {
+            Vec::new()
+        } else {
+            vec![Segment::Ready(bytes)]
+        };
         Self::assemble(None, segments)
     }
 
@@ -172,12 +176,16 @@ impl Body for FileBody {
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
                 Some(Step::Read(file, range)) => {
-                    let reading = tokio::task::spawn_blocking(move || read_range(&file, range, Patience::Blocking));
+                    let reading = tokio::task::spawn_blocking(move || {
+                        read_range(&file, range, Patience::Blocking)
+                    });
                     self.reading = Some(reading);
                 }
             }
         }
-        let Some(reading) = &mut self.reading else { return Poll::Ready(None) };
+        let Some(reading) = &mut self.reading else {
+            return Poll::Ready(None);
+        };
         let outcome = ready!(Pin::new(reading).poll(cx));
         self.reading = None;
         Poll::Ready(Some(if let Ok(Ok(bytes)) = outcome {

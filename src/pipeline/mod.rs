@@ -32,8 +32,8 @@ mod static_files;
 
 pub use body_limit::BodyLimit;
 pub use clock::{Clock, SystemClock};
-pub use config::{ConfigError, PolicyConfig};
 pub use coding::{Accepted, Coding};
+pub use config::{ConfigError, PolicyConfig};
 pub use decision::{Decision, Limits, PathSpans, Ticket};
 pub use file::{FileConditions, FileSource, Patience};
 pub use file_body::FileBody;
@@ -85,7 +85,11 @@ impl<T> Pipeline<T> {
     /// As [`Pipeline::new`].
     pub fn with_clock(config: PolicyConfig, _clock: Box<dyn Clock>) -> Result<Self, ConfigError> {
         if config.max_concurrency == Some(0) {
-            return Err(ConfigError::value("max_concurrency", 0, "at least 1, or null"));
+            return Err(ConfigError::value(
+                "max_concurrency",
+                0,
+                "at least 1, or null",
+            ));
         }
         Ok(Self {
             table: RouteTable::new(),

@@ -31,7 +31,10 @@ pub(super) fn unauthorized(
 
 /// 403.
 pub(super) fn forbidden(detail: &str) -> Answer {
-    answer(&Problem::of_status(StatusCode::FORBIDDEN, Some(detail.into())))
+    answer(&Problem::of_status(
+        StatusCode::FORBIDDEN,
+        Some(detail.into()),
+    ))
 }
 
 /// 405 with the methods that would have been right.
@@ -61,7 +64,9 @@ pub fn payload_too_large(limit: u64) -> Response<ResponseBody> {
 
 /// Returns 503: as many handlers run and wait as may.
 pub fn overloaded() -> Response<ResponseBody> {
-    let mut answer = answer(&Problem::service_unavailable("the server is busy, try again"));
+    let mut answer = answer(&Problem::service_unavailable(
+        "the server is busy, try again",
+    ));
     answer
         .headers_mut()
         .insert(RETRY_AFTER, HeaderValue::from_static("1"));

@@ -8,9 +8,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use http::header::{
-    CACHE_CONTROL, CONTENT_ENCODING, LOCATION, VARY, X_CONTENT_TYPE_OPTIONS,
-};
+use http::header::{CACHE_CONTROL, CONTENT_ENCODING, LOCATION, VARY, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Response, StatusCode};
 use rustix::fs::{Mode, OFlags};
 
@@ -70,7 +68,10 @@ impl StaticFiles {
         let mut mounts = Vec::with_capacity(configs.len());
         for (index, config) in configs.iter().enumerate() {
             let mount = Mount::new(&format!("static_files[{index}]"), config)?;
-            if mounts.iter().any(|other: &Mount| other.prefix == mount.prefix) {
+            if mounts
+                .iter()
+                .any(|other: &Mount| other.prefix == mount.prefix)
+            {
                 return Err(ConfigError::value(
                     format!("static_files[{index}].route_prefix"),
                     &config.route_prefix,
@@ -119,7 +120,9 @@ impl Mount {
     fn new(field: &str, config: &StaticFilesConfig) -> Result<Self, ConfigError> {
         let prefix = config.route_prefix.trim_end_matches('/');
         let is_plain = config.route_prefix.starts_with('/')
-            && prefix.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#{}".contains(&byte));
+            && prefix
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && !b"?#{}".contains(&byte));
         if !is_plain {
             return Err(ConfigError::value(
                 format!("{field}.route_prefix"),
@@ -243,7 +246,11 @@ impl SendFile {
         let index = index.trim_start_matches('/');
         let directory = &self.directory;
         let found = if self.is_directory {
-            if directory.index_file { self.file(index, patience)? } else { None }
+            if directory.index_file {
+                self.file(index, patience)?
+            } else {
+                None
+            }
         } else {
             match directory.open(&self.path, patience)? {
                 Opened::File(file, metadata) => {
@@ -304,7 +311,9 @@ impl SendFile {
             Some((coding, file, metadata)) => (FileSource::new(file, &metadata), Some(coding)),
             None => (FileSource::new(file, metadata), None),
         };
-        let Some(source) = source else { return Ok(None) };
+        let Some(source) = source else {
+            return Ok(None);
+        };
         let media = media_type(path);
         let mut response = source.respond(&self.conditions, &media, patience)?;
         let headers = response.headers_mut();
@@ -342,7 +351,13 @@ impl Directory {
         };
         let file = match opened {
             Ok(descriptor) => File::from(descriptor),
-            Err(error) => return if is_absence(error) { Ok(Opened::Nothing) } else { Err(error.into()) },
+            Err(error) => {
+                return if is_absence(error) {
+                    Ok(Opened::Nothing)
+                } else {
+                    Err(error.into())
+                };
+            }
         };
         let metadata = file.metadata()?;
         Ok(if metadata.is_file() {
@@ -423,7 +438,10 @@ fn is_absence(error: rustix::io::Errno) -> bool {
 
 /// Guesses from the ending; text is not given a charset, which its files may say themselves.
 fn media_type(path: &str) -> HeaderValue {
-    let ending = Path::new(path).extension().and_then(OsStr::to_str).unwrap_or("");
+    let ending = Path::new(path)
+        .extension()
+        .and_then(OsStr::to_str)
+        .unwrap_or("");
     let guess = mime_guess::from_ext(ending).first_raw();
     HeaderValue::from_static(guess.unwrap_or("application/octet-stream"))
 }
