@@ -80,10 +80,10 @@ class Setting:
     def shown_help(self) -> str:
         """Return the help with the words or the unit that the value takes."""
         if isinstance(self.rule, Choice):
-            return f"{self.rule.help} ({', '.join(self.rule.choices)})"
+            return f"{self.rule.about} ({', '.join(self.rule.choices)})"
         if isinstance(self.rule, Parts):
-            return f"{self.rule.help}, as /prefix=directory"
-        return self.rule.help
+            return f"{self.rule.about}, as /prefix=directory"
+        return self.rule.about
 
 
 PROGRAM_SETTINGS = tuple(
