@@ -457,7 +457,13 @@ class ServerConfig(Config):
         True, Switch("Finish running requests before stopping"), "Processes"
     )
     shutdown_timeout: float = knob(
-        30.0, Seconds("Time for that", low=0.0, flag="--timeout-graceful-shutdown"), "Processes"
+        30.0,
+        Seconds(
+            "Time that running requests get when stopping",
+            low=0.0,
+            flag="--timeout-graceful-shutdown",
+        ),
+        "Processes",
     )
     max_requests: int | None = knob(
         None,
@@ -470,7 +476,12 @@ class ServerConfig(Config):
         "Processes",
     )
     max_requests_jitter: int = knob(
-        0, Integer("Random requests added to that", flag="--limit-max-requests-jitter"), "Processes"
+        0,
+        Integer(
+            "Up to how many requests, at random, a worker serves above max_requests",
+            flag="--limit-max-requests-jitter",
+        ),
+        "Processes",
     )
     worker_heartbeat_timeout: float | None = knob(
         60.0,

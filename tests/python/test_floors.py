@@ -31,7 +31,8 @@ PYTHON_FLOORS = [
     {"_settings", "websockets", "responses", "di", "grpc", "_codecs", "_signature"},
     {"_endpoint", "routing", "openapi", "sse", "websocket"},
     {"app", "_door"},
-    {"_loop", "_workers", "_worker", "_importer", "_server", "cli", "__main__", "testing"},
+    {"_importer", "_listen", "_loop", "_run", "_server", "_worker", "_workers", "cli", "__main__"},
+    {"testing"},
 ]
 
 

@@ -1,0 +1,87 @@
+"""From an application and its configuration to a running server: where `run()` and the CLI meet."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from spikard import _listen, _logging
+from spikard._importer import LoadError, Source, classify
+from spikard._logging import log
+from spikard.config import ServerConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from spikard._importer import Application
+
+
+class StartError(Exception):
+    """The server cannot start; the message says in one line what to do."""
+
+
+def run_app(app: Any, config: ServerConfig) -> None:
+    """Serve an application object of this process until a signal stops it.
+
+    `SPIKARD_…` variables go over the configuration. With several workers, each one imports the
+    module again that has the object.
+
+    Raises:
+        SystemExit: The server could not start, which one line on stderr explains, or was stopped
+            by a second signal.
+    """
+    try:
+        made = ServerConfig.from_env(base=config)
+        source = Source.of(app) if made.workers > 1 else None
+        code = run(classify(app, "the application"), made, source)
+    except (StartError, LoadError, ValueError) as error:
+        print(f"spikard: {error}", file=sys.stderr)  # noqa: T201 - the program's own last word
+        raise SystemExit(1) from None
+    if code:
+        raise SystemExit(code)
+
+
+def run(application: Application, config: ServerConfig, source: Source | None) -> int:
+    """Listen, serve until a signal, and return the exit code.
+
+    `source` says where workers find the application; it is needed for more than one.
+
+    Raises:
+        StartError: The server cannot listen, or a file of the configuration is missing.
+    """
+    _refuse_in_worker()
+    _logging.configure(config)
+    try:
+        for warning in config.check_files():
+            log.warning("%s", warning)
+        listeners = _listen.bind(config)
+    except (_listen.ListenError, ValueError) as error:
+        raise StartError(str(error)) from None
+    announce = _announcement(listeners.url, config.workers)
+    try:
+        if config.workers == 1 or source is None:
+            run_worker: Any = import_module("spikard._server").run_worker
+            served = run_worker(lambda: application, config, listeners.per_worker[0], announce)
+            return int(served or 0)
+        from spikard._workers import Supervisor
+
+        return Supervisor(source, config, listeners.per_worker, announce).run()
+    finally:
+        listeners.close()
+
+
+def _announcement(url: str, workers: int) -> Callable[[], None]:
+    several = f" with {workers} workers" if workers > 1 else ""
+
+    def announce() -> None:
+        log.info("serving on %s%s (Ctrl-C to stop)", url, several)
+
+    return announce
+
+
+def _refuse_in_worker() -> None:
+    """A worker imports the user's module: a server started there would start servers forever."""
+    main = sys.modules["__main__"]
+    if getattr(getattr(main, "__spec__", None), "name", None) == "spikard._worker":
+        raise StartError('call run() under: if __name__ == "__main__"')
