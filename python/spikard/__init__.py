@@ -9,11 +9,150 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spikard._marks import (
+        delete,
+        get,
+        head,
+        options,
+        patch,
+        post,
+        put,
+        route,
+        sse,
+        trace,
+        websocket,
+    )
+    from spikard.app import Spikard
+    from spikard.background import BackgroundTasks
     from spikard.config import ServerConfig
+    from spikard.datastructures import FormData, Headers, Request, State, UploadFile
+    from spikard.di import Depends, Provide
+    from spikard.exceptions import (
+        HTTPException,
+        RequestValidationError,
+        RouteError,
+        SpikardError,
+        WebSocketDisconnect,
+    )
+    from spikard.grpc import GrpcHandler, GrpcRequest, GrpcResponse, GrpcService
+    from spikard.params import Body, Cookie, File, Form, Header, Path, Query
+    from spikard.responses import (
+        FileResponse,
+        HTMLResponse,
+        JSONResponse,
+        PlainTextResponse,
+        RedirectResponse,
+        Response,
+        StreamingResponse,
+    )
+    from spikard.routing import Router
+    from spikard.sse import SseEvent
+    from spikard.testing import LiveTestClient, TestClient
+    from spikard.websocket import WebSocket
 
-__all__ = ["ServerConfig"]
+__all__ = [
+    "BackgroundTasks",
+    "Body",
+    "Cookie",
+    "Depends",
+    "File",
+    "FileResponse",
+    "Form",
+    "FormData",
+    "GrpcHandler",
+    "GrpcRequest",
+    "GrpcResponse",
+    "GrpcService",
+    "HTMLResponse",
+    "HTTPException",
+    "Header",
+    "Headers",
+    "JSONResponse",
+    "LiveTestClient",
+    "Path",
+    "PlainTextResponse",
+    "Provide",
+    "Query",
+    "RedirectResponse",
+    "Request",
+    "RequestValidationError",
+    "Response",
+    "RouteError",
+    "Router",
+    "ServerConfig",
+    "Spikard",
+    "SpikardError",
+    "SseEvent",
+    "State",
+    "StreamingResponse",
+    "TestClient",
+    "UploadFile",
+    "WebSocket",
+    "WebSocketDisconnect",
+    "delete",
+    "get",
+    "head",
+    "options",
+    "patch",
+    "post",
+    "put",
+    "route",
+    "sse",
+    "trace",
+    "websocket",
+]
 
-_MODULES = {"ServerConfig": "config"}
+_MODULES = {
+    "delete": "_marks",
+    "get": "_marks",
+    "head": "_marks",
+    "options": "_marks",
+    "patch": "_marks",
+    "post": "_marks",
+    "put": "_marks",
+    "route": "_marks",
+    "sse": "_marks",
+    "trace": "_marks",
+    "websocket": "_marks",
+    "Spikard": "app",
+    "BackgroundTasks": "background",
+    "ServerConfig": "config",
+    "FormData": "datastructures",
+    "Headers": "datastructures",
+    "Request": "datastructures",
+    "State": "datastructures",
+    "UploadFile": "datastructures",
+    "Depends": "di",
+    "Provide": "di",
+    "HTTPException": "exceptions",
+    "RequestValidationError": "exceptions",
+    "RouteError": "exceptions",
+    "SpikardError": "exceptions",
+    "WebSocketDisconnect": "exceptions",
+    "GrpcHandler": "grpc",
+    "GrpcRequest": "grpc",
+    "GrpcResponse": "grpc",
+    "GrpcService": "grpc",
+    "Body": "params",
+    "Cookie": "params",
+    "File": "params",
+    "Form": "params",
+    "Header": "params",
+    "Path": "params",
+    "Query": "params",
+    "FileResponse": "responses",
+    "HTMLResponse": "responses",
+    "JSONResponse": "responses",
+    "PlainTextResponse": "responses",
+    "RedirectResponse": "responses",
+    "Response": "responses",
+    "StreamingResponse": "responses",
+    "Router": "routing",
+    "SseEvent": "sse",
+    "LiveTestClient": "testing",
+    "TestClient": "testing",
+    "WebSocket": "websocket",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -26,10 +26,11 @@ RUST_FLOORS = {
 # Modules of python/spikard, lowest first. Imports inside functions and under TYPE_CHECKING may
 # point upwards: `app.run` has to reach the workers, and types cost nothing at run time.
 PYTHON_FLOORS = [
-    {"_spikard", "exceptions", "_rules", "_logging"},
+    {"_spikard", "exceptions", "_rules", "_logging", "_violations", "background"},
     {"datastructures", "config", "params"},
-    {"_settings", "websockets", "responses", "di", "grpc", "_codecs", "_signature"},
-    {"_endpoint", "routing", "openapi", "sse", "websocket"},
+    {"_settings", "websockets", "responses", "di", "grpc", "_codecs", "_signature", "_problems"},
+    {"_plan", "_extract", "_exact", "_result", "_endpoint", "_container", "_hooks", "_failures"}
+    | {"_multipart", "_schemas", "routing", "_marks", "openapi", "sse", "websocket"},
     {"app", "_door"},
     {"_importer", "_listen", "_loop", "_run", "_server", "_worker", "_workers", "cli", "__main__"},
     {"testing"},

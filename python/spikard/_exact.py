@@ -1,0 +1,124 @@
+"""A quick test that a value is exactly of a type, nothing to convert and nothing to leave out.
+
+Handlers mostly return instances of the very type they declare. For those, a generated
+predicate over the fields is several times cheaper than a round trip through the decoder.
+A predicate may say no to a value that fits; it never says yes to one that does not.
+"""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import uuid
+from typing import TYPE_CHECKING, Any
+
+from msgspec import inspect as mi
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["exact_check"]
+
+
+def exact_check(node: mi.Type) -> Callable[[Any], bool] | None:
+    """Return the predicate of a type, None when there is no cheap one."""
+    writer = _Writer()
+    try:
+        expression = writer.expression(node, "v")
+    except _TooHard:
+        return None
+    source = "".join(writer.functions) + f"def check(v):\n    return {expression}\n"
+    exec(compile(source, "<exact check>", "exec"), writer.names)  # noqa: S102 - our own source
+    check: Callable[[Any], bool] = writer.names["check"]
+    return check
+
+
+class _TooHard(Exception):  # noqa: N818 - a decision, not an error
+    """The type has no cheap predicate."""
+
+
+class _Writer:
+    def __init__(self) -> None:
+        self.functions: list[str] = []
+        self.names: dict[str, Any] = {}
+        self._structs: dict[type, str] = {}
+
+    def expression(self, node: mi.Type, value: str) -> str:
+        while isinstance(node, mi.Metadata):
+            node = node.type
+        if isinstance(node, mi.NoneType):
+            return f"{value} is None"
+        simple = _SIMPLE.get(type(node))
+        if simple is not None:
+            return self._simple(node, simple, value)
+        if isinstance(node, mi.EnumType):
+            return f"type({value}) is {self._name(node.cls)}"
+        if isinstance(node, mi.UnionType):
+            return "(" + " or ".join(self.expression(each, value) for each in node.types) + ")"
+        if isinstance(node, mi.ListType) and node.min_length is None and node.max_length is None:
+            return f"(type({value}) is list and {self._loop(node.item_type, value, '')})"
+        if isinstance(node, mi.DictType) and isinstance(node.key_type, mi.StrType):
+            if node.min_length is None and node.max_length is None:
+                keys = f"all(type(k) is str for k in {value})"
+                inner = self._loop(node.value_type, value, ".values()")
+                return f"(type({value}) is dict and {keys} and {inner})"
+        elif isinstance(node, mi.StructType) and not node.array_like:
+            return f"{self._struct(node)}({value})"
+        raise _TooHard
+
+    def _simple(self, node: Any, cls: type, value: str) -> str:
+        constraints = [
+            getattr(node, name, None)
+            for name in ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length",
+                         "pattern", "tz")
+        ]
+        if any(each is not None for each in constraints):
+            raise _TooHard
+        if cls is float:
+            # NaN and the infinities have no JSON form: `v - v` is zero for finite values only.
+            return f"(type({value}) is float and {value} - {value} == 0.0)"
+        return f"type({value}) is {self._name(cls)}"
+
+    def _loop(self, item: mi.Type, value: str, access: str) -> str:
+        name = f"items{len(self.names)}"
+        self.names[name] = None
+        inner = self.expression(item, "i")
+        self.functions.append(
+            f"def {name}(v):\n    for i in v{access}:\n"
+            f"        if not {inner}:\n            return False\n    return True\n"
+        )
+        return f"{name}({value})"
+
+    def _struct(self, node: mi.StructType) -> str:
+        known = self._structs.get(node.cls)
+        if known is not None:
+            return known
+        name = f"struct{len(self.names)}"
+        self.names[name] = None
+        # Known before its fields are walked: a recursive type calls itself.
+        self._structs[node.cls] = name
+        tests = [f"type(v) is {self._name(node.cls)}"]
+        tests += [self.expression(field.type, f"v.{field.name}") for field in node.fields]
+        self.functions.append(f"def {name}(v):\n    return {' and '.join(tests)}\n")
+        return name
+
+    def _name(self, cls: type) -> str:
+        if cls in (int, str, bool, float):
+            return cls.__name__
+        name = f"t{len(self.names)}"
+        self.names[name] = cls
+        return name
+
+
+_SIMPLE: dict[type, type] = {
+    mi.IntType: int,
+    mi.StrType: str,
+    mi.BoolType: bool,
+    mi.FloatType: float,
+    mi.UUIDType: uuid.UUID,
+    mi.DateTimeType: datetime.datetime,
+    mi.DateType: datetime.date,
+    mi.TimeType: datetime.time,
+    mi.TimeDeltaType: datetime.timedelta,
+    mi.DecimalType: decimal.Decimal,
+}

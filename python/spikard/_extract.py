@@ -1,0 +1,370 @@
+"""The slow pass: a request against a plan, in Python, complete.
+
+Gives either every argument value of the route or one response with everything that is
+wrong: all parameters and the body together (422), or what makes the body unreadable at all
+(400, 415). It reads through `Request`, so that what hooks changed is what counts.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from spikard._codecs import MALFORMED, Codec
+from spikard._problems import problem
+from spikard._violations import Error, Loc, error
+from spikard.datastructures import FormData, MultiDict, form_pairs
+from spikard.exceptions import HTTPException, RequestValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from spikard._plan import BodyPlan, Leaf, Plan
+    from spikard.datastructures import Request
+    from spikard.responses import Response
+
+__all__ = ["Extractor", "Unreadable", "model_value", "nested"]
+
+KEY_DEPTH_LIMIT = 16
+"""Levels of ``a[b][c]`` in one key; deeper ones are a plain name."""
+
+_MISSING = object()
+
+
+class Unreadable(HTTPException):
+    """A body that cannot be read at all: 400 or 415."""
+
+
+class Extractor:
+    """Extracts the values of one plan.
+
+    Args:
+        plan: The route's plan.
+        refuse: Makes the response of a `RequestValidationError` or `Unreadable`.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    def values(self, request: Request, body: bytes | None) -> list[Any]:
+        """Return the values of the leaves and, last, of the body.
+
+        Raises:
+            RequestValidationError: Everything that does not fit.
+            Unreadable: The body is malformed, or of a type that the route does not take.
+        """
+        found: list[Error] = []
+        values = [self._leaf(leaf, request, found) for leaf in self._plan.leaves]
+        plan = self._plan.body
+        if plan is not None:
+            values.append(_body(plan, request, body, found))
+        return self._checked(values, found)
+
+    async def from_request(self, request: Request) -> list[Any]:
+        """Return the values, reading the body as the plan needs it; raises as `values`."""
+        plan = self._plan.body
+        if plan is None or plan.media != "form":
+            return self.values(request, None if plan is None else await request.body())
+        found: list[Error] = []
+        values = [self._leaf(leaf, request, found) for leaf in self._plan.leaves]
+        values.append(await _form(plan, request, found))
+        return self._checked(values, found)
+
+    def _checked(self, values: list[Any], found: list[Error]) -> list[Any]:
+        if not found:
+            return values
+        unique = {(item["type"], tuple(item["loc"]), item["msg"]): item for item in found}
+        raise RequestValidationError(list(unique.values()))
+
+    def _leaf(self, leaf: Leaf, request: Request, found: list[Error]) -> Any:
+        if leaf.source == "body":
+            return None
+        if leaf.model:
+            return _model(leaf, request, found)
+        raw = _raw(leaf, request)
+        if raw is _MISSING:
+            return _absent(leaf, found)
+        for codec in (leaf.converter, leaf.codec):
+            if codec is None:
+                continue
+            value = _converted(codec, codec.coerce(raw), leaf.loc, raw, found)
+            if value is _MISSING:
+                return None
+            if codec is leaf.codec:
+                return value
+        return raw
+
+
+def _converted(codec: Codec, value: Any, loc: Loc, shown: Any, found: list[Error]) -> Any:
+    """Return the value, or note what is wrong with it and return the sentinel."""
+    try:
+        return codec.from_builtins(value)
+    except RecursionError:
+        raise malformed() from None
+    except (ValueError, TypeError, ArithmeticError):
+        found.extend(_explained(codec, value, loc, shown))
+        return _MISSING
+
+
+def _explained(codec: Codec, value: Any, loc: Loc, shown: Any) -> list[Error]:
+    try:
+        errors = codec.explain(value, loc, shown)
+    except RecursionError:
+        raise malformed() from None
+    if codec.is_secret():
+        for item in errors:
+            item.pop("input", None)
+    return errors
+
+
+def _absent(leaf: Leaf, found: list[Error]) -> Any:
+    parameter = leaf.parameter
+    if parameter.default_factory is not None:
+        return parameter.default_factory()
+    if parameter.required:
+        found.append(error("missing", leaf.loc, "Field required", None))
+        return None
+    return parameter.default
+
+
+def _raw(leaf: Leaf, request: Request) -> Any:
+    """Return the raw string, the list of them, or the sentinel."""
+    name = leaf.name
+    if leaf.source == "path":
+        return request.path_params.get(name, _MISSING)
+    if leaf.source == "cookie":
+        return request.cookies.get(name, _MISSING)
+    source: Any = request.headers if leaf.source == "header" else request.query_params
+    if leaf.many:
+        values = source.getlist(name) or source.getlist(name + "[]")
+        return values or _MISSING
+    return source.get(name, _MISSING)
+
+
+def model_value(leaf: Leaf, request: Request) -> Any:
+    """Return the value of a parameter model; raises when it does not fit."""
+    found: list[Error] = []
+    value = _model(leaf, request, found)
+    if found:
+        raise RequestValidationError(found)
+    return value
+
+
+def _model(leaf: Leaf, request: Request, found: list[Error]) -> Any:
+    given, whole = _members(leaf, request)
+    codec = leaf.codec
+    if codec is None:
+        return given
+    if not given and not leaf.parameter.required:
+        return _absent(leaf, found)
+    loc: Loc = leaf.loc if whole else (*leaf.loc, leaf.name)
+    if not given and not whole:
+        return _absent(leaf, found)
+    value = _converted(codec, codec.coerce(given), loc, given, found)
+    return None if value is _MISSING else value
+
+
+def _members(leaf: Leaf, request: Request) -> tuple[dict[str, Any], bool]:
+    """Return what fills a model: the whole source, or what is nested under the name."""
+    if leaf.source == "cookie":
+        return dict(request.cookies), True
+    if leaf.source == "header":
+        fields: dict[str, Any] = {}
+        for name, value in request.headers.multi_items():
+            _append(fields, name.replace("-", "_"), value)
+            if "-" in name:
+                _append(fields, name, value)
+        return fields, True
+    values = nested(request.query_params.multi_items())
+    inner = values.get(leaf.name)
+    if isinstance(inner, dict):
+        return inner, False
+    return values, True
+
+
+def _append(fields: dict[str, Any], name: str, value: Any) -> None:
+    if name not in fields:
+        fields[name] = value
+    elif isinstance(fields[name], list):
+        fields[name].append(value)
+    else:
+        fields[name] = [fields[name], value]
+
+
+_KEY = re.compile(r"([^\[\]]+)((?:\[[^\[\]]*\])+)")
+
+
+def nested(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Return pairs as an object: ``a[b][c]=1`` nests, ``a[]=1`` and repeated keys are lists."""
+    result: dict[str, Any] = {}
+    for key, value in pairs:
+        match = _KEY.fullmatch(key)
+        if match is None or key.count("[") > KEY_DEPTH_LIMIT:
+            _append(result, key, value)
+            continue
+        _place(result, [match[1], *match[2][1:-1].split("][")], value)
+    return result
+
+
+def _place(target: dict[str, Any], steps: list[str], value: Any) -> None:
+    for step, following in zip(steps, steps[1:], strict=False):
+        if following == "":
+            items = target.setdefault(step, [])
+            if isinstance(items, list):
+                items.append(value)
+            return
+        inner = target.setdefault(step, {})
+        if not isinstance(inner, dict):
+            return
+        target = inner
+    _append(target, steps[-1], value)
+
+
+# --- the body -------------------------------------------------------------------------------
+
+
+def malformed(detail: str = "Invalid request format") -> Unreadable:
+    """Return the error of a body that is not what its content type says."""
+    return Unreadable(400, detail)
+
+
+def _unsupported(media: str) -> Unreadable:
+    return Unreadable(
+        415,
+        f"Unsupported media type '{media[:100]}'",
+        type="https://spikard.dev/errors/unsupported-media-type",
+        title="Unsupported Media Type",
+    )
+
+
+def media_type(request: Request) -> tuple[str, str | None]:
+    """Return the body's media type in lower case, empty when absent, and its charset."""
+    field = request.headers.get("content-type", "")
+    essence, _, rest = field.partition(";")
+    charset = None
+    for parameter in rest.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "charset":
+            charset = value.strip().strip('"').lower()
+    return essence.strip().lower(), charset
+
+
+def is_json(media: str) -> bool:
+    """Return whether a media type is JSON; an absent one counts."""
+    return media in ("", "application/json") or (
+        media.endswith("+json") and media.count("/") == 1
+    )
+
+
+_MSGPACK = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
+_URLENCODED = "application/x-www-form-urlencoded"
+
+
+def _body(plan: BodyPlan, request: Request, body: bytes | None, found: list[Error]) -> Any:
+    if not body:
+        return _no_body(plan, found)
+    if plan.media == "raw":
+        return bytes(body)
+    media, charset = media_type(request)
+    if plan.media_type is not None and media and media != plan.media_type:
+        raise _unsupported(media)
+    if is_json(media) and charset not in (None, "utf-8", "utf8", "us-ascii"):
+        raise Unreadable(
+            415,
+            f"Unsupported charset '{charset[:100] if charset else ''}' for JSON. "
+            "Only UTF-8 is supported.",
+            type="https://spikard.dev/errors/unsupported-charset",
+            title="Unsupported Charset",
+        )
+    if is_json(media):
+        return _decoded(plan, body, plan.codec.decode_json, msgspec.json.decode, found)
+    if media in _MSGPACK:
+        return _decoded(plan, body, plan.codec.decode_msgpack, msgspec.msgpack.decode, found)
+    if media == _URLENCODED and plan.media != "text":
+        return _fields(plan, FormData(form_pairs(bytes(body))), found)
+    if media.startswith("text/") and plan.media == "text":
+        return _text(plan, body, charset, found)
+    raise _unsupported(media)
+
+
+def _no_body(plan: BodyPlan, found: list[Error]) -> Any:
+    if not plan.required:
+        return plan.absent()
+    if plan.parts:
+        found.extend(_explained(plan.codec, {}, ("body",), {}))
+    else:
+        found.append(error("missing", ("body",), "Field required", None))
+    return None
+
+
+def _decoded(
+    plan: BodyPlan,
+    body: bytes,
+    typed: Callable[[Any], Any],
+    untyped: Callable[[Any], Any],
+    found: list[Error],
+) -> Any:
+    try:
+        return typed(body)
+    except RecursionError:
+        raise malformed() from None
+    except (ValueError, TypeError, ArithmeticError):
+        pass
+    try:
+        value = untyped(body)
+    except msgspec.ValidationError as exc:
+        # Well-formed, but a number no value can hold (1e400, 5 000 digits).
+        found.append(error("validation_error", ("body",), str(exc), None))
+        return None
+    except (msgspec.DecodeError, ValueError, *MALFORMED):
+        raise malformed() from None
+    errors = _explained(plan.codec, value, ("body",), value)
+    if not errors:
+        # The decoder refused what the built value would pass: a subtlety of one format.
+        errors = [error("validation_error", ("body",), "Invalid value", value)]
+    found.extend(errors)
+    return None
+
+
+def _text(plan: BodyPlan, body: bytes, charset: str | None, found: list[Error]) -> Any:
+    try:
+        text = bytes(body).decode(charset or "utf-8")
+    except (UnicodeDecodeError, LookupError):
+        raise malformed("the body is not text in its charset") from None
+    value = _converted(plan.codec, text, ("body",), text, found)
+    return None if value is _MISSING else value
+
+
+def _fields(plan: BodyPlan, fields: MultiDict, found: list[Error]) -> Any:
+    given = nested(fields.multi_items())
+    value = plan.codec.coerce(given)
+    built = _converted(plan.codec, value, ("body",), value, found)
+    return None if built is _MISSING else built
+
+
+async def _form(plan: BodyPlan, request: Request, found: list[Error]) -> Any:
+    media, _ = media_type(request)
+    if media not in (_URLENCODED, "multipart/form-data"):
+        if media == "" and not await request.body():
+            return _no_body(plan, found)
+        if is_json(media) and not plan.multipart:
+            return _body(plan, request, await request.body(), found)
+        raise _unsupported(media)
+    fields = await request.form()
+    if not fields and not plan.required:
+        return plan.absent()
+    return _fields(plan, fields, found)
+
+
+def refusal(exc: HTTPException) -> Response:
+    """Return the response of what `Extractor` raises, without the application's handlers."""
+    from spikard._problems import problem_of
+
+    return problem_of(exc)
+
+
+def unexplained() -> Response:
+    """Return the answer when quick extraction failed and the slow pass finds no fault: ours."""
+    return problem(500)

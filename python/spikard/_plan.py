@@ -1,0 +1,533 @@
+"""The plan of a route: where every value of its handler comes from.
+
+`Planner` walks the handler's signature and those of all its dependencies at freeze and gives
+every parameter a `Binding`: a *leaf* (a value of the request), a part of the body, a *step*
+(a dependency's value), or an object of the framework. `spikard._endpoint` compiles the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
+
+import msgspec
+
+from spikard._codecs import Codec, codec, is_structured, surface
+from spikard._signature import MISSING, Parameter, Signature, read_signature
+from spikard.background import BackgroundTasks
+from spikard.datastructures import Headers, Request, State, UploadFile
+from spikard.di import Depends, Provide, name_of
+from spikard.exceptions import DependencyError, RegistrationError
+from spikard.responses import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["Binding", "BodyPlan", "Leaf", "Plan", "Planner", "Step"]
+
+Source = Literal["path", "query", "header", "cookie", "body", "request"]
+
+
+@dataclass(slots=True)
+class Leaf:
+    """A value of the request.
+
+    Attributes:
+        parameter: Who asked first.
+        source: Where it is.
+        name: Its name on the wire.
+        codec: Converts it; None passes the raw string.
+        many: Every value of the key, as a list.
+        model: The whole source, or a nested part of it, as one object.
+        converter: The path template's own converter, when it says more than the type.
+    """
+
+    parameter: Parameter
+    source: Source
+    name: str
+    codec: Codec | None = None
+    many: bool = False
+    model: bool = False
+    converter: Codec | None = None
+
+    @property
+    def loc(self) -> tuple[str, ...]:
+        """Where errors are reported."""
+        head = _LOCATIONS[self.source]
+        return (head,) if self.model and self.source != "body" else (head, self.name)
+
+
+_LOCATIONS = {
+    "path": "path",
+    "query": "query",
+    "header": "headers",
+    "cookie": "cookie",
+    "body": "body",
+    "request": "request",
+}
+
+
+@dataclass(slots=True)
+class BodyPlan:
+    """The body of a route.
+
+    Attributes:
+        media: ``json`` (and what is equal to it: urlencoded, MessagePack), ``form``
+            (urlencoded or multipart), ``raw`` bytes or ``text``.
+        codec: Of the whole body.
+        parts: With several body parameters: the attribute of each in the codec's type.
+        media_type: The one content type to accept, or None.
+    """
+
+    media: Literal["json", "form", "raw", "text"]
+    codec: Codec
+    required: bool
+    default: Any = None
+    default_factory: Callable[[], Any] | None = None
+    parts: tuple[tuple[Parameter, str], ...] = ()
+    media_type: str | None = None
+    multipart: bool = False
+
+    def absent(self) -> Any:
+        """Return the value when there is no body."""
+        return self.default if self.default_factory is None else self.default_factory()
+
+
+@dataclass(slots=True)
+class Step:
+    """One dependency to make during a request."""
+
+    provider: Provide
+    bindings: list[Binding]
+    key: str
+    level: int = 0
+    after: list[int] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Binding:
+    """How one parameter gets its value."""
+
+    parameter: Parameter
+    kind: Literal["leaf", "body", "step", "constant", "request", "tasks", "response", "headers",
+                  "message", "websocket"]
+    index: int = 0
+    constant: Any = None
+
+
+@dataclass
+class Plan:
+    """Everything known about a route before any request."""
+
+    signature: Signature
+    leaves: list[Leaf]
+    body: BodyPlan | None
+    steps: list[Step]
+    bindings: list[Binding]
+    extra_steps: list[int]
+
+
+class Planner:
+    """Resolves one handler against what the application provides.
+
+    Args:
+        signature: The handler's.
+        path_names: Path parameter → converter name (None when the template has none).
+        providers: Key → provider, overrides already applied.
+        replace: Factory → provider, for overrides of a factory itself.
+        state: The application's state.
+        singleton: Returns the holder of a singleton's value.
+        dependencies: Run for their effect (``dependencies=`` of routes and routers).
+        protocol: Which names of the framework's own are known.
+    """
+
+    def __init__(
+        self,
+        signature: Signature,
+        path_names: Mapping[str, str | None],
+        *,
+        providers: Mapping[Any, Provide],
+        replace: Mapping[Any, Provide] | None = None,
+        state: State | None = None,
+        dependencies: Iterable[Any] = (),
+        protocol: str = "http",
+    ) -> None:
+        self._signature = signature
+        self._path_names = dict(path_names)
+        self._providers = providers
+        self._replace = replace or {}
+        self._state = state if state is not None else State()
+        self._protocol = protocol
+        self._leaves: list[Leaf] = []
+        self._body: list[Parameter] = []
+        self._form: list[Parameter] = []
+        self._steps: list[Step] = []
+        self._made: dict[int, int] = {}
+        self._stack: list[tuple[int, str]] = []
+        self._extra = list(dependencies)
+
+    def plan(self) -> Plan:
+        """Return the plan.
+
+        Raises:
+            RegistrationError: A parameter can come from nowhere.
+            DependencyError: A cycle, or a dependency that nobody provides.
+        """
+        extra = [self._depend(self._owned(each), each) for each in self._extra]
+        bindings = [self._bind(parameter) for parameter in self._signature.parameters]
+        body = self._body_plan()
+        return Plan(self._signature, self._leaves, body, self._steps, bindings, extra)
+
+    def _owned(self, depends: Any) -> Parameter:
+        return Parameter(self._signature.owner, "dependencies", Any, depends=depends)
+
+    def _bind(self, parameter: Parameter) -> Binding:
+        if parameter.name in self._path_names and (
+            parameter.marker is None or parameter.marker.source == "path"
+        ):
+            return self._leaf(parameter, "path")
+        marker = parameter.marker
+        if marker is not None:
+            return self._marked(parameter, marker.source)
+        if parameter.depends is not None:
+            return Binding(parameter, "step", self._depend(parameter, parameter.depends))
+        provider = self._provider(parameter)
+        if provider is not None:
+            return self._provided(parameter, provider)
+        framework = self._framework(parameter)
+        if framework is not None:
+            return framework
+        return self._guessed(parameter)
+
+    def _marked(self, parameter: Parameter, source: str) -> Binding:
+        if source == "path":
+            name = parameter.marker.alias if parameter.marker else None
+            if (name or parameter.name) not in self._path_names:
+                raise parameter.wrong("is marked as Path but the path template does not name it")
+            return self._leaf(parameter, "path")
+        if source == "body":
+            return self._body_part(parameter, self._body)
+        if source in ("form", "file"):
+            return self._body_part(parameter, self._form)
+        return self._leaf(parameter, source)  # type: ignore[arg-type] # the three that are left
+
+    def _guessed(self, parameter: Parameter) -> Binding:
+        annotation = parameter.annotation
+        if self._protocol == "websocket" and parameter.name == "message":
+            return Binding(parameter, "message")
+        if is_upload(annotation):
+            return self._body_part(parameter, self._form)
+        if parameter.name == "body" or is_structured(annotation):
+            if has_upload_field(annotation):
+                return self._body_part(parameter, self._form)
+            return self._body_part(parameter, self._body)
+        return self._leaf(parameter, "query")
+
+    def _framework(self, parameter: Parameter) -> Binding | None:
+        classes = [part for part in surface(parameter.annotation) if isinstance(part, type)]
+        for cls in classes:
+            if issubclass(cls, Request):
+                return Binding(parameter, "request")
+            if issubclass(cls, State):
+                return Binding(parameter, "constant", constant=self._state)
+            if issubclass(cls, BackgroundTasks):
+                return Binding(parameter, "tasks")
+            if issubclass(cls, Headers):
+                return Binding(parameter, "headers")
+            if issubclass(cls, Response):
+                return Binding(parameter, "response")
+            if cls.__name__ == "WebSocket" and cls.__module__ == "spikard.websocket":
+                if self._protocol != "websocket":
+                    raise parameter.wrong("a WebSocket is given to websocket handlers only")
+                return Binding(parameter, "websocket")
+        return None
+
+    def _provider(self, parameter: Parameter) -> Provide | None:
+        for part in surface(parameter.annotation):
+            if isinstance(part, type) and part in self._providers:
+                return self._providers[part]
+        return self._providers.get(parameter.name)
+
+    def _provided(self, parameter: Parameter, provider: Provide) -> Binding:
+        if provider.kind == "value":
+            return Binding(parameter, "constant", constant=provider.dependency())
+        return Binding(parameter, "step", self._step(parameter, provider, provider.use_cache))
+
+    def _depend(self, parameter: Parameter, depends: Any) -> int:
+        if isinstance(depends, Provide):
+            return self._step(parameter, depends, depends.use_cache)
+        if not isinstance(depends, Depends):
+            depends = Depends(depends)
+        factory = depends.dependency
+        if factory is None:
+            factory = next(iter(surface(parameter.annotation)), None)
+            known = self._provider(parameter)
+            if known is not None:
+                return self._step(parameter, known, known.use_cache)
+        if not callable(factory):
+            known = self._providers.get(factory)
+            if known is None:
+                raise parameter.wrong(f"nothing provides {name_of(factory)}")
+            return self._step(parameter, known, known.use_cache)
+        provider = self._replace.get(factory)
+        if provider is None:
+            provider = self._shared(factory)
+        return self._step(parameter, provider, depends.use_cache)
+
+    def _shared(self, factory: Callable[..., Any]) -> Provide:
+        # One provider per factory and route, so that `Depends(f)` twice is made once.
+        for step in self._steps:
+            if step.provider.dependency is factory:
+                return step.provider
+        return Provide(factory)
+
+    def _step(self, parameter: Parameter, provider: Provide, cached: bool) -> int:
+        identity = id(provider.dependency)
+        key = name_of(provider.dependency)
+        if any(seen == identity for seen, _ in self._stack):
+            start = next(i for i, (seen, _) in enumerate(self._stack) if seen == identity)
+            cycle = " → ".join([*(name for _, name in self._stack[start:]), key])
+            raise DependencyError(f"{self._signature.owner}: circular dependency: {cycle}")
+        if (cached or provider.singleton) and identity in self._made:
+            return self._made[identity]
+        self._stack.append((identity, key))
+        before = len(self._leaves), len(self._body), len(self._form)
+        signature = read_signature(provider.dependency, "dependency")
+        bindings = [
+            self._bind(each)
+            for each in signature.parameters
+            if not (provider.kind == "value" or self._is_plain_default(each))
+        ]
+        after = [self._named(parameter, name) for name in provider.depends_on]
+        self._stack.pop()
+        if provider.singleton:
+            self._refuse_request_scope(provider, bindings, before)
+        level = 1 + max(
+            [self._steps[each.index].level for each in bindings if each.kind == "step"]
+            + [self._steps[index].level for index in after],
+            default=0,
+        )
+        self._steps.append(Step(provider, bindings, key, level, after))
+        index = len(self._steps) - 1
+        if cached or provider.singleton:
+            self._made[identity] = index
+        return index
+
+    def _named(self, parameter: Parameter, name: str) -> int:
+        provider = self._providers.get(name)
+        if provider is None:
+            raise DependencyError(f"{parameter.owner}: nothing provides {name!r}")
+        return self._step(parameter, provider, cached=True)
+
+    def _is_plain_default(self, parameter: Parameter) -> bool:
+        """Whether a factory's own default applies: a default and nothing that provides it."""
+        if parameter.default is MISSING or parameter.marker or parameter.depends:
+            return False
+        if parameter.name in self._path_names or self._provider(parameter) is not None:
+            return False
+        try:
+            return self._framework(parameter) is None and not _is_query_type(parameter.annotation)
+        except RegistrationError:
+            return True
+
+    def _refuse_request_scope(
+        self, provider: Provide, bindings: list[Binding], before: tuple[int, int, int]
+    ) -> None:
+        grown = (len(self._leaves), len(self._body), len(self._form)) != before
+        asks = any(each.kind in ("request", "tasks", "response", "headers") for each in bindings)
+        if grown or asks:
+            raise DependencyError(
+                f"dependency {name_of(provider.dependency)!r}: a singleton cannot depend on "
+                "a request's values"
+            )
+
+    def _leaf(self, parameter: Parameter, source: Source) -> Binding:
+        leaf = Leaf(parameter, source, self._wire_name(parameter, source))
+        annotation = parameter.annotation
+        if is_upload(annotation):
+            raise parameter.wrong(f"a file cannot come from the {source}")
+        leaf.model = source != "path" and is_structured(annotation)
+        leaf.many = not leaf.model and source in ("query", "header") and is_sequence(annotation)
+        if source == "path":
+            if not parameter.required:
+                parameter.default, parameter.default_factory = MISSING, None
+            converter = self._path_names.get(leaf.name)
+            if annotation is Any and converter is not None:
+                annotation = parameter.annotation = converter_type(converter)
+            elif converter not in (None, "str", "path"):
+                wanted = converter_type(converter)
+                if _bare(annotation) is not wanted:
+                    leaf.converter = self._codec(parameter, wanted)
+        if annotation is not Any and _bare(annotation) is not str or _has_extras(annotation):
+            leaf.codec = self._codec(parameter, annotation)
+        self._leaves.append(leaf)
+        return Binding(parameter, "leaf", len(self._leaves) - 1)
+
+    def _wire_name(self, parameter: Parameter, source: Source) -> str:
+        alias = parameter.marker.alias if parameter.marker is not None else None
+        if source == "header":
+            return (alias or parameter.name.replace("_", "-")).lower()
+        return alias or parameter.name
+
+    def _codec(self, parameter: Parameter, annotation: Any) -> Codec:
+        try:
+            return codec(annotation)
+        except TypeError as exc:
+            reason = str(exc)
+            for part in surface(annotation):
+                if isinstance(part, type) and not is_structured(part):
+                    hint = f"; if it is a dependency, app.provide({part.__name__}, ...)"
+                    if "not a type that can be decoded" in reason:
+                        reason += hint
+                        break
+            raise parameter.wrong(reason) from exc
+
+    def _body_part(self, parameter: Parameter, group: list[Parameter]) -> Binding:
+        for index, other in enumerate(group):
+            if other.name == parameter.name and other.annotation == parameter.annotation:
+                return Binding(parameter, "body", index)
+        group.append(parameter)
+        return Binding(parameter, "body", len(group) - 1)
+
+    def _body_plan(self) -> BodyPlan | None:
+        if self._body and self._form:
+            raise self._form[0].wrong(
+                f"a form field, while parameter {self._body[0].name!r} is a body of its own"
+            )
+        if self._form:
+            return self._form_plan(self._form)
+        if not self._body:
+            return None
+        first = self._body[0]
+        if len(self._body) > 1 or (first.marker is not None and first.marker.embed):
+            return self._composite("json", self._body)
+        annotation = first.annotation
+        media: Literal["json", "raw", "text"] = "json"
+        bare = _bare(annotation)
+        if bare is bytes:
+            media = "raw"
+        elif bare is str:
+            media = "text"
+        return BodyPlan(
+            media,
+            self._codec(first, annotation),
+            first.required,
+            None if first.default is MISSING else first.default,
+            first.default_factory,
+            media_type=first.marker.media_type if first.marker is not None else None,
+        )
+
+    def _form_plan(self, group: list[Parameter]) -> BodyPlan:
+        first = group[0]
+        multipart = any(has_upload(parameter.annotation) for parameter in group)
+        if len(group) == 1 and is_structured(first.annotation):
+            plan = BodyPlan(
+                "form",
+                self._codec(first, first.annotation),
+                first.required,
+                None if first.default is MISSING else first.default,
+                first.default_factory,
+            )
+        else:
+            plan = self._composite("form", group)
+        plan.multipart = multipart
+        return plan
+
+    def _composite(self, media: Literal["json", "form"], group: list[Parameter]) -> BodyPlan:
+        fields = []
+        parts = []
+        for index, parameter in enumerate(group):
+            wire = parameter.marker.alias if parameter.marker is not None else None
+            options: dict[str, Any] = {"name": wire or parameter.name}
+            if parameter.default_factory is not None:
+                options["default_factory"] = parameter.default_factory
+            elif parameter.default is not MISSING:
+                options["default"] = parameter.default
+            attribute = f"p{index}"
+            self._codec(parameter, parameter.annotation)
+            fields.append((attribute, parameter.annotation, msgspec.field(**options)))
+            parts.append((parameter, attribute))
+        shape = msgspec.defstruct("Body", fields, kw_only=True)
+        required = any(parameter.required for parameter in group)
+        return BodyPlan(
+            media, codec(shape), required, default_factory=None if required else shape,
+            parts=tuple(parts),
+        )
+
+
+def _union_members(annotation: Any) -> tuple[Any, ...]:
+    origin = get_origin(annotation)
+    if origin is Union or origin is UnionType:
+        return get_args(annotation)
+    return (annotation,)
+
+
+def _bare(annotation: Any) -> Any:
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return annotation
+
+
+def _has_extras(annotation: Any) -> bool:
+    return get_origin(annotation) is Annotated
+
+
+def _is_query_type(annotation: Any) -> bool:
+    import uuid
+
+    return all(
+        part in (str, int, float, bool, list, uuid.UUID, type(None))
+        for part in surface(annotation)
+        if isinstance(part, type)
+    )
+
+
+def is_sequence(annotation: Any) -> bool:
+    """Return whether a parameter of this type takes every value of a repeated key."""
+    members = [_bare(each) for each in _union_members(_bare(annotation))]
+    return any((get_origin(each) or each) in (list, set, frozenset, tuple) for each in members)
+
+
+def is_upload(annotation: Any) -> bool:
+    """Return whether a type is `UploadFile`, or a list or union of it."""
+    return any(part is UploadFile for part in surface(annotation))
+
+
+def has_upload(annotation: Any) -> bool:
+    """Return whether a file is part of the type, on its surface or in a field."""
+    return is_upload(annotation) or has_upload_field(annotation)
+
+
+def has_upload_field(annotation: Any) -> bool:
+    """Return whether a structured type has a field that is a file."""
+    import typing
+
+    for part in surface(annotation):
+        if isinstance(part, type) and is_structured(part) and part is not dict:
+            try:
+                hints = typing.get_type_hints(part)
+            except Exception:  # noqa: BLE001 - the codec will report what is wrong with it
+                continue
+            if any(is_upload(each) for each in hints.values()):
+                return True
+    return False
+
+
+def converter_type(name: str | None) -> Any:
+    """Return the type that a path converter yields."""
+    import datetime
+    import uuid
+
+    kinds: dict[str | None, Any] = {
+        "int": int,
+        "float": float,
+        "bool": bool,
+        "uuid": uuid.UUID,
+        "date": datetime.date,
+        "datetime": datetime.datetime,
+    }
+    return kinds.get(name, str)
+
+

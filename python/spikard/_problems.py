@@ -1,0 +1,114 @@
+"""Problem documents (RFC 9457) for every error that the framework answers itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from spikard._codecs import encode_json
+from spikard.exceptions import HTTPException, RequestValidationError, reason_phrase
+from spikard.responses import Response
+
+__all__ = ["BASE", "problem", "problem_of", "shown_errors"]
+
+BASE = "https://spikard.dev/errors/"
+
+INPUT_LIMIT = 1024
+"""Bytes of one ``input`` in an answer: the client knows what it sent."""
+
+ANSWER_LIMIT = 4096
+"""Bytes of all ``input`` members of one answer together, so that errors do not amplify."""
+
+
+class Problem(Response):
+    """A response with a problem document."""
+
+    __slots__ = ()
+    media_type = "application/problem+json"
+
+    def render(self, content: Any) -> bytes | None:
+        """Encode the document."""
+        return encode_json(content)
+
+
+def problem(
+    status: int,
+    detail: Any = None,
+    *,
+    kind: str | None = None,
+    title: str | None = None,
+    extra: dict[str, Any] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """Return a problem document; ``kind`` is the last part of the type URI."""
+    document: dict[str, Any] = {
+        "type": "about:blank" if kind is None else BASE + kind,
+        "title": title if title is not None else reason_phrase(status),
+        "status": status,
+    }
+    if detail is not None:
+        document["detail"] = detail
+    if extra:
+        document.update(extra)
+    return Problem(document, status, headers)
+
+
+def problem_of(exc: HTTPException) -> Response:
+    """Return the document of an exception; one without a body for 204 and 304."""
+    if exc.status_code in (204, 304) or exc.status_code < 200:
+        return Response(None, exc.status_code, exc.headers)
+    document: dict[str, Any] = {
+        "type": exc.type or "about:blank",
+        "title": exc.title,
+        "status": exc.status_code,
+        "detail": exc.detail,
+    }
+    if isinstance(exc, RequestValidationError):
+        document["errors"] = shown_errors(exc.errors)
+    elif exc.extra:
+        document.update(exc.extra)
+    return Problem(document, exc.status_code, exc.headers)
+
+
+def shown_errors(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return errors whose inputs, names and texts keep to the limits of an answer."""
+    left = ANSWER_LIMIT
+    shown = []
+    for found in errors:
+        item = dict(found)
+        item["loc"] = [_cut(step, INPUT_LIMIT) for step in found["loc"]]
+        item["msg"] = _cut(found["msg"], INPUT_LIMIT)
+        if "ctx" in item:
+            item["ctx"] = {
+                key: _cut(value, INPUT_LIMIT) if isinstance(value, str) else value
+                for key, value in found["ctx"].items()
+            }
+        if "input" in item:
+            value, size = _cut_input(found["input"], min(INPUT_LIMIT, left))
+            if size > left:
+                del item["input"]
+            else:
+                item["input"] = value
+                left -= size
+        shown.append(item)
+    return shown
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _cut_input(value: Any, limit: int) -> tuple[Any, int]:
+    """Return the value or, above the limit, the beginning of its text; and its size in bytes."""
+    if isinstance(value, str) and len(value) > limit:
+        text = _cut(value, max(limit // 4, 1))
+        return text, len(text.encode("utf-8", "replace"))
+    try:
+        encoded = encode_json(value)
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
+        return f"<{type(value).__name__}>", 32
+    if len(encoded) <= limit:
+        return value, len(encoded)
+    text = _cut(encoded.decode("utf-8", "replace"), max(limit // 4, 1))
+    return text, len(text.encode())

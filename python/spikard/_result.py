@@ -1,0 +1,200 @@
+"""How a handler's plain result becomes bytes.
+
+Without an annotation anything that has a JSON form is encoded. A return annotation or
+``response_model`` is a promise to the client: what the type does not name is left out, and
+a value that does not fit raises (the client sees a 500, the log says why).
+"""
+
+from __future__ import annotations
+
+import collections.abc
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
+
+import msgspec
+
+from spikard._codecs import (
+    BareStream,
+    MsgspecCodec,
+    codec,
+    decode_hook,
+    encode_json,
+    is_pydantic,
+    surface,
+)
+from spikard._exact import exact_check
+from spikard._signature import MISSING
+from spikard.exceptions import RegistrationError
+from spikard.responses import Response, StreamingResponse, content_type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["Result", "result_type"]
+
+_BODILESS = (204, 205, 304)
+_JSON = "application/json"
+
+
+class Result:
+    """What a route makes of a plain result.
+
+    Attributes:
+        encode: The value → the body; raises when it does not fit.
+        status_code: Of a plain result.
+        media_type: In wire form; empty when such an answer has no body.
+    """
+
+    __slots__ = ("encode", "media_type", "status_code")
+
+    def __init__(
+        self, annotation: Any, *, owner: str, status_code: int, media_type: str | None
+    ) -> None:
+        self.status_code = status_code
+        if status_code in _BODILESS or status_code < 200:
+            self.encode: Callable[[Any], bytes] = _nothing
+            self.media_type = b""
+            return
+        try:
+            encode = encoder(annotation)
+        except TypeError as exc:
+            raise RegistrationError(f"{owner}: return type: {exc}") from exc
+        self.media_type = content_type(media_type or _JSON)
+        is_json = media_type is None or media_type == _JSON or media_type.endswith("+json")
+        self.encode = encode if is_json else _as_text(encode)
+
+    def respond(self, value: Any) -> Response:
+        """Return the response of any result."""
+        if isinstance(value, Response):
+            return value
+        if type(value) is bytes:
+            octets = self.media_type if self.media_type != b"application/json" else b""
+            response = Response(value, self.status_code)
+            if octets:
+                response.raw_headers = [(b"content-type", octets)]
+            return self._trimmed(response)
+        try:
+            body = self.encode(value)
+        except BareStream as stream:
+            return self.stream(stream.source)
+        response = Response(None, self.status_code)
+        response.body = body
+        response.raw_headers = [(b"content-type", self.media_type)]
+        return self._trimmed(response)
+
+    def stream(self, source: Any) -> Response:
+        """Return the response of a bare generator."""
+        media = self.media_type if self.media_type != b"application/json" else None
+        response = StreamingResponse(source, self.status_code)
+        if media:
+            response.raw_headers = [(b"content-type", media)]
+        return response
+
+    def _trimmed(self, response: Response) -> Response:
+        if not self.media_type:
+            response.body = None
+            response.raw_headers = []
+        return response
+
+
+def result_type(annotation: Any) -> Any:
+    """Return what an annotation says of plain results, `MISSING` for nothing.
+
+    Responses, bytes and iterators are sent as they are, so they say nothing.
+    """
+    if annotation is MISSING or annotation is Any:
+        return MISSING
+    if annotation is None:
+        return NoneType
+    origin = get_origin(annotation)
+    if origin is Union or origin is UnionType:
+        members = get_args(annotation)
+        kept = [each for each in members if result_type(each) is not MISSING]
+        if len(kept) == len(members):
+            return annotation
+        return Union[tuple(kept)] if kept else MISSING
+    if origin is Annotated:
+        return annotation if result_type(get_args(annotation)[0]) is not MISSING else MISSING
+    cls = origin or annotation
+    if isinstance(cls, type):
+        if issubclass(cls, Response | bytes) or cls is object:
+            return MISSING
+        if cls in _ITERATORS:
+            return MISSING
+    return annotation
+
+
+_ITERATORS = (
+    collections.abc.Iterator,
+    collections.abc.Iterable,
+    collections.abc.Generator,
+    collections.abc.AsyncIterator,
+    collections.abc.AsyncIterable,
+    collections.abc.AsyncGenerator,
+)
+
+
+def encoder(annotation: Any) -> Callable[[Any], bytes]:
+    """Return value → JSON for a declared type, filtering and validating.
+
+    Raises:
+        TypeError: No values of the type can be checked.
+    """
+    annotation = result_type(annotation)
+    if annotation is MISSING:
+        return encode_json
+    if is_pydantic(annotation):
+        return _pydantic_encoder(annotation)
+    found = codec(annotation)
+    exact = exact_check(found.node) if isinstance(found, MsgspecCodec) else None
+    decode = found.decode_json
+
+    def encode(value: Any) -> bytes:
+        if exact is not None and exact(value):
+            return encode_json(value)
+        if isinstance(value, dict) or not hasattr(type(value), "__struct_fields__"):
+            value = _converted(value, annotation)
+        # Through the wire form: the instances inside are checked too, and what a subclass
+        # adds to the declared type stays here.
+        return encode_json(decode(encode_json(value)))
+
+    return encode
+
+
+def _converted(value: Any, annotation: Any) -> Any:
+    if type(value).__name__ in ("generator", "async_generator"):
+        raise BareStream(value)
+    try:
+        return msgspec.convert(value, annotation, from_attributes=True, dec_hook=decode_hook)
+    except TypeError:
+        # A union that only our codec tells apart; the wire form below decides.
+        return value
+
+
+def _pydantic_encoder(annotation: Any) -> Callable[[Any], bytes]:
+    from pydantic import TypeAdapter
+
+    adapter: Any = TypeAdapter(annotation)
+
+    def encode(value: Any) -> bytes:
+        checked = adapter.validate_python(value, from_attributes=True)
+        data: bytes = adapter.dump_json(checked, by_alias=True, warnings="error")
+        return data
+
+    return encode
+
+
+def _as_text(encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    def encode_text(value: Any) -> bytes:
+        return value.encode() if isinstance(value, str) else encode(value)
+
+    return encode_text
+
+
+def _nothing(_: Any) -> bytes:
+    return b""
+
+
+def mentions_stream(annotation: Any) -> bool:
+    """Return whether an annotation promises an iterator."""
+    return any(part in _ITERATORS for part in surface(annotation) if isinstance(part, type))

@@ -1,0 +1,228 @@
+"""Reads a function's signature once: names, types, markers, defaults.
+
+Everything that is wrong with a signature by itself is a `RegistrationError` that names the
+handler and the parameter. Where a parameter comes from may depend on the whole application
+(a dependency key, a router's prefix); `spikard._endpoint` decides that at freeze.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+import types
+import typing
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Union, get_args, get_origin
+
+import msgspec
+
+from spikard.di import Depends
+from spikard.exceptions import RegistrationError
+from spikard.params import Marker
+
+if typing.TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["MISSING", "Parameter", "Signature", "read_signature"]
+
+MISSING: Any = inspect.Parameter.empty
+
+
+@dataclass
+class Parameter:
+    """One parameter of a handler, hook or factory.
+
+    Attributes:
+        owner: How messages call the function, ``handler 'get_user'``.
+        name: The parameter's name.
+        annotation: The type with its constraints and without our markers; `Any` if none.
+        keyword: Passed by keyword.
+        position: Its place among all parameters.
+        marker: ``Query()`` and its like.
+        depends: ``Depends()``.
+        default: `MISSING` when there is none.
+        default_factory: Called for the default instead.
+    """
+
+    owner: str
+    name: str
+    annotation: Any
+    keyword: bool = False
+    position: int = 0
+    marker: Marker | None = None
+    depends: Depends | None = None
+    default: Any = MISSING
+    default_factory: Callable[[], Any] | None = None
+
+    @property
+    def required(self) -> bool:
+        """Whether the request must bring a value."""
+        return self.default is MISSING and self.default_factory is None
+
+    def wrong(self, why: str) -> RegistrationError:
+        """Return the error to raise about this parameter."""
+        return RegistrationError(f"{self.owner}: parameter {self.name!r}: {why}")
+
+
+@dataclass
+class Signature:
+    """What a function asks for and what it says it returns."""
+
+    owner: str
+    function: Callable[..., Any]
+    parameters: tuple[Parameter, ...]
+    returns: Any = MISSING
+    takes_kwargs: bool = False
+    doc: str | None = field(default=None)
+
+
+def read_signature(function: Callable[..., Any], role: str = "handler") -> Signature:
+    """Return the signature of a function, a class's constructor or a callable object.
+
+    Raises:
+        RegistrationError: The annotations cannot be resolved, or a parameter is of a kind
+            that cannot be filled.
+    """
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    owner = f"{role} {name.rpartition('<locals>.')[2]!r}"
+    try:
+        plain = inspect.signature(function)
+    except (TypeError, ValueError):
+        # Some builtins and extension classes have no signature: nothing to inject.
+        return Signature(owner, function, ())
+    hints = _hints(function, owner)
+    found: list[Parameter] = []
+    takes_kwargs = False
+    for each in plain.parameters.values():
+        if each.kind is each.VAR_KEYWORD:
+            takes_kwargs = True
+        elif each.kind is each.VAR_POSITIONAL:
+            raise RegistrationError(f"{owner}: parameter '*{each.name}': cannot be filled")
+        else:
+            parameter = _parameter(owner, each, hints.get(each.name, each.annotation))
+            parameter.position = len(found)
+            found.append(parameter)
+    returns = hints.get("return", MISSING)
+    doc = inspect.getdoc(function) if not inspect.isclass(function) else None
+    return Signature(owner, function, tuple(found), returns, takes_kwargs, doc)
+
+
+def _parameter(owner: str, given: inspect.Parameter, annotation: Any) -> Parameter:
+    keyword = given.kind is given.KEYWORD_ONLY
+    parameter = Parameter(owner, given.name, annotation, keyword, default=given.default)
+    inner, marker, depends = _split(parameter, annotation)
+    if isinstance(given.default, Marker):
+        if marker is not None and marker.source != given.default.source:
+            raise parameter.wrong(
+                f"is marked as {marker.source} and as {given.default.source} at once"
+            )
+        if marker is not None:
+            inner = constrain(inner, marker.constraints)
+        marker, parameter.default = given.default, MISSING
+    elif isinstance(given.default, Depends):
+        depends, parameter.default = given.default, MISSING
+    if marker is not None and depends is not None:
+        raise parameter.wrong(f"is marked as {marker.source} and as a dependency at once")
+    parameter.annotation = Any if inner is MISSING else inner
+    parameter.marker = marker
+    parameter.depends = depends
+    if marker is not None:
+        if parameter.default is MISSING and marker.default is not ...:
+            parameter.default = marker.default
+        parameter.default_factory = marker.default_factory
+        if parameter.default_factory is not None:
+            parameter.default = MISSING
+        parameter.annotation = constrain(parameter.annotation, marker.constraints)
+    if parameter.default_factory is None and isinstance(parameter.default, list | dict | set):
+        # A handler that changes its list must not change the next request's default.
+        import copy
+
+        parameter.default_factory = functools.partial(copy.deepcopy, parameter.default)
+        parameter.default = MISSING
+    return parameter
+
+
+def _split(
+    parameter: Parameter, annotation: Any
+) -> tuple[Any, Marker | None, Depends | None]:
+    """Take our markers out of an annotation, also out of ``Query[int] | None``."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        base, *extras = get_args(annotation)
+        inner, marker, depends = _split(parameter, base)
+        kept = []
+        for extra in extras:
+            if isinstance(extra, type) and issubclass(extra, Marker):
+                extra = extra()  # noqa: PLW2901 - `Annotated[int, Query]`, brackets forgotten
+            if isinstance(extra, Marker):
+                if marker is not None:
+                    raise parameter.wrong("has more than one marker")
+                marker = extra
+            elif isinstance(extra, Depends):
+                depends = extra
+            else:
+                kept.append(extra)
+        return (Annotated[(inner, *kept)] if kept else inner), marker, depends
+    if origin is Union or origin is types.UnionType:
+        marker = depends = None
+        members = []
+        for member in get_args(annotation):
+            inner, its_marker, its_depends = _split(parameter, member)
+            marker, depends = marker or its_marker, depends or its_depends
+            members.append(inner)
+        if marker is not None or depends is not None:
+            return Union[tuple(members)], marker, depends
+    return annotation, None, None
+
+
+def constrain(annotation: Any, constraints: dict[str, Any]) -> Any:
+    """Return a type with constraints; of an optional type they hold for the value."""
+    if not constraints or annotation is Any:
+        if constraints and annotation is Any:
+            numeric = any(name in constraints for name in ("ge", "gt", "le", "lt", "multiple_of"))
+            return Annotated[float if numeric else str, msgspec.Meta(**constraints)]
+        return annotation
+    origin = get_origin(annotation)
+    if origin is Union or origin is types.UnionType:
+        return Union[
+            tuple(
+                member if member is type(None) else constrain(member, constraints)
+                for member in get_args(annotation)
+            )
+        ]
+    return Annotated[annotation, msgspec.Meta(**constraints)]
+
+
+def _hints(function: Callable[..., Any], owner: str) -> dict[str, Any]:
+    target: Any = function
+    while isinstance(target, functools.partial):
+        target = target.func
+    if inspect.isclass(target):
+        target = target.__init__
+    elif not inspect.isroutine(target):
+        target = getattr(type(target), "__call__", target)  # noqa: B004 - the function itself
+    target = inspect.unwrap(target)
+    try:
+        return typing.get_type_hints(target, include_extras=True)
+    except NameError as first:
+        # `from __future__ import annotations` and types local to a function: look where
+        # the handler was defined, which is where it is being registered.
+        try:
+            return typing.get_type_hints(target, localns=_callers_names(), include_extras=True)
+        except Exception:  # noqa: BLE001 - the first failure is the one to tell
+            raise RegistrationError(f"{owner}: {first}") from first
+    except AttributeError:
+        return {}
+    except Exception as exc:
+        raise RegistrationError(f"{owner}: annotations cannot be resolved: {exc}") from exc
+
+
+def _callers_names() -> dict[str, Any]:
+    names: dict[str, Any] = {}
+    frame: types.FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way
+    while frame is not None:
+        if not frame.f_globals.get("__name__", "").startswith("spikard."):
+            names = {**frame.f_locals, **names}
+        frame = frame.f_back
+    return names

@@ -1,0 +1,502 @@
+"""Every way in which a value misses its type, in the error contract's words.
+
+msgspec stops at the first error. When its decoder has refused a value, this module walks
+the type (`msgspec.inspect` nodes) beside the value and lists all that is wrong: dicts of
+``type``, ``loc``, ``msg``, ``input`` and ``ctx``. It never decides whether a value is
+valid; the decoder does.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+from msgspec import inspect as mi
+
+__all__ = ["VIOLATIONS_LIMIT", "error", "violations"]
+
+VIOLATIONS_LIMIT = 1000
+"""Errors listed in one answer: a large array of wrong items must not multiply its own size."""
+
+Error = dict[str, Any]
+Loc = tuple[str, ...]
+Custom = Callable[[type, Any, Loc], Iterator[Error]]
+
+
+def error(
+    kind: str, loc: Loc, msg: str, value: Any, ctx: dict[str, Any] | None = None
+) -> Error:
+    """Return one error of the contract."""
+    found: Error = {"type": kind, "loc": list(loc), "msg": msg, "input": value}
+    if ctx is not None:
+        found["ctx"] = ctx
+    return found
+
+
+def violations(
+    node: mi.Type, value: Any, loc: Loc, shown: Any, custom: Custom
+) -> Iterator[Error]:
+    """Yield what is wrong with ``value``, made of JSON's types.
+
+    Args:
+        node: The type.
+        value: The value as the decoder would get it.
+        loc: Where it is, ``("body", "items", "0")``.
+        shown: The value to show as ``input``: the raw strings of a parameter, else ``value``.
+        custom: Explains a value of a type that msgspec does not know.
+    """
+    while isinstance(node, mi.Metadata):
+        node = node.type
+    if isinstance(node, mi.CustomType):
+        yield from custom(node.cls, value, loc)
+        return
+    check = _CHECKS.get(type(node))
+    if check is not None:
+        yield from check(node, value, loc, shown, custom)
+
+
+def _int(node: mi.IntType, value: Any, loc: Loc, shown: Any, _: Custom) -> Iterator[Error]:
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        msg = "Input should be a valid integer, unable to parse string as an integer"
+        yield error("int_parsing", loc, msg, shown)
+    else:
+        yield from _bounds(node, value, loc, shown)
+
+
+def _float(node: mi.FloatType, value: Any, loc: Loc, shown: Any, _: Custom) -> Iterator[Error]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        msg = "Input should be a valid number, unable to parse string as a number"
+        yield error("float_parsing", loc, msg, shown)
+    else:
+        yield from _bounds(node, value, loc, shown)
+
+
+def _bounds(
+    node: mi.IntType | mi.FloatType, value: float, loc: Loc, shown: Any
+) -> Iterator[Error]:
+    if node.ge is not None and not value >= node.ge:
+        msg = f"Input should be greater than or equal to {_number(node.ge)}"
+        yield error("greater_than_equal", loc, msg, shown, {"ge": node.ge})
+    if node.gt is not None and not value > node.gt:
+        msg = f"Input should be greater than {_number(node.gt)}"
+        yield error("greater_than", loc, msg, shown, {"gt": node.gt})
+    if node.le is not None and not value <= node.le:
+        msg = f"Input should be less than or equal to {_number(node.le)}"
+        yield error("less_than_equal", loc, msg, shown, {"le": node.le})
+    if node.lt is not None and not value < node.lt:
+        msg = f"Input should be less than {_number(node.lt)}"
+        yield error("less_than", loc, msg, shown, {"lt": node.lt})
+    multiple = node.multiple_of
+    if multiple is not None and not _is_multiple(value, multiple):
+        msg = f"Input should be a multiple of {_number(multiple)}"
+        yield error("multiple_of", loc, msg, shown, {"multiple_of": multiple})
+
+
+def _is_multiple(value: float, multiple: float) -> bool:
+    try:
+        return value % multiple == 0
+    except OverflowError:
+        return False
+
+
+def _number(value: float) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _bool(_n: mi.BoolType, value: Any, loc: Loc, shown: Any, _: Custom) -> Iterator[Error]:
+    if not isinstance(value, bool):
+        msg = "Input should be a valid boolean, unable to interpret input"
+        yield error("bool_parsing", loc, msg, shown)
+
+
+def _none(_n: mi.NoneType, value: Any, loc: Loc, shown: Any, _: Custom) -> Iterator[Error]:
+    if value is not None:
+        yield error("none_required", loc, "Input should be null", shown)
+
+
+def _str(node: mi.StrType, value: Any, loc: Loc, shown: Any, _: Custom) -> Iterator[Error]:
+    if not isinstance(value, str):
+        yield error("string_type", loc, "Input should be a valid string", shown)
+        return
+    if node.min_length is not None and len(value) < node.min_length:
+        msg = f"String should have at least {_count(node.min_length, 'character')}"
+        yield error("string_too_short", loc, msg, shown, {"min_length": node.min_length})
+    if node.max_length is not None and len(value) > node.max_length:
+        msg = f"String should have at most {_count(node.max_length, 'character')}"
+        yield error("string_too_long", loc, msg, shown, {"max_length": node.max_length})
+    if node.pattern is not None and re.search(node.pattern, value) is None:
+        msg = f"String should match pattern '{node.pattern}'"
+        yield error("string_pattern_mismatch", loc, msg, shown, {"pattern": node.pattern})
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _parsed(target: Any, kind: str, noun: str) -> Callable[..., Iterator[Error]]:
+    def check(_n: mi.Type, value: Any, loc: Loc, shown: Any, _: Custom) -> Iterator[Error]:
+        try:
+            msgspec.convert(value, target)
+        except (msgspec.ValidationError, ValueError, ArithmeticError):
+            yield error(kind, loc, f"Input should be a valid {noun}", shown)
+
+    return check
+
+
+def _datetime(
+    node: mi.DateTimeType | mi.TimeType, value: Any, loc: Loc, shown: Any, _: Custom
+) -> Iterator[Error]:
+    import datetime
+
+    moment = isinstance(node, mi.DateTimeType)
+    kind, noun = ("datetime_parsing", "datetime") if moment else ("time_parsing", "time")
+    try:
+        parsed: Any = msgspec.convert(value, datetime.datetime if moment else datetime.time)
+    except (msgspec.ValidationError, ValueError):
+        yield error(kind, loc, f"Input should be a valid {noun}", shown)
+        return
+    if node.tz is True and parsed.tzinfo is None:
+        yield error("timezone_aware", loc, "Input should have timezone info", shown)
+    elif node.tz is False and parsed.tzinfo is not None:
+        yield error("timezone_naive", loc, "Input should not have timezone info", shown)
+
+
+def _literal(node: mi.LiteralType, value: Any, loc: Loc, shown: Any, _: Custom) -> Iterator[Error]:
+    yield from _choice(node.values, value, loc, shown, const=len(node.values) == 1)
+
+
+def _enum(node: mi.EnumType, value: Any, loc: Loc, shown: Any, _: Custom) -> Iterator[Error]:
+    values = tuple(member.value for member in node.cls)
+    yield from _choice(values, value, loc, shown, const=False)
+
+
+def _choice(
+    values: tuple[Any, ...], value: Any, loc: Loc, shown: Any, *, const: bool
+) -> Iterator[Error]:
+    if any(type(value) is type(allowed) and value == allowed for allowed in values):
+        return
+    listed = [repr(allowed) for allowed in values]
+    expected = listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} or {listed[-1]}"
+    kind = "const" if const else "enum"
+    yield error(kind, loc, f"Input should be {expected}", shown, {"expected": expected})
+
+
+def _collection(node: Any, value: Any, loc: Loc, shown: Any, custom: Custom) -> Iterator[Error]:
+    if not isinstance(value, list | tuple):
+        yield error("list_type", loc, "Input should be a valid list", shown)
+        return
+    yield from _items(node, value, loc, shown)
+    raw = shown if isinstance(shown, list) and len(shown) == len(value) else value
+    for index, item in enumerate(value):
+        yield from violations(node.item_type, item, (*loc, str(index)), raw[index], custom)
+
+
+def _items(node: Any, value: Any, loc: Loc, shown: Any) -> Iterator[Error]:
+    if node.min_length is not None and len(value) < node.min_length:
+        msg = f"List should have at least {_count(node.min_length, 'item')} after validation"
+        yield error("too_short", loc, msg, shown, {"min_length": node.min_length})
+    if node.max_length is not None and len(value) > node.max_length:
+        msg = f"List should have at most {_count(node.max_length, 'item')} after validation"
+        yield error("too_long", loc, msg, shown, {"max_length": node.max_length})
+
+
+def _tuple(
+    node: mi.TupleType, value: Any, loc: Loc, shown: Any, custom: Custom
+) -> Iterator[Error]:
+    if not isinstance(value, list | tuple):
+        yield error("list_type", loc, "Input should be a valid list", shown)
+        return
+    size = len(node.item_types)
+    if len(value) < size:
+        msg = f"List should have at least {_count(size, 'item')} after validation"
+        yield error("too_short", loc, msg, shown, {"min_length": size})
+    elif len(value) > size:
+        msg = f"List should have at most {_count(size, 'item')} after validation"
+        yield error("too_long", loc, msg, shown, {"max_length": size})
+    raw = shown if isinstance(shown, list) and len(shown) == len(value) else value
+    for index, (inner, item) in enumerate(zip(node.item_types, value, strict=False)):
+        yield from violations(inner, item, (*loc, str(index)), raw[index], custom)
+
+
+def _dict(node: mi.DictType, value: Any, loc: Loc, shown: Any, custom: Custom) -> Iterator[Error]:
+    if not isinstance(value, dict):
+        yield error("dict_type", loc, "Input should be a valid dictionary", shown)
+        return
+    if node.min_length is not None and len(value) < node.min_length:
+        msg = f"Dictionary should have at least {_count(node.min_length, 'item')}"
+        yield error("validation_error", loc, msg, shown)
+    if node.max_length is not None and len(value) > node.max_length:
+        msg = f"Dictionary should have at most {_count(node.max_length, 'item')}"
+        yield error("validation_error", loc, msg, shown)
+    for key, item in value.items():
+        inner = (*loc, str(key))
+        if isinstance(node.key_type, mi.StrType):
+            yield from _str(node.key_type, key, inner, key, custom)
+        else:
+            try:
+                msgspec.convert({key: None}, dict[_key_types.get(type(node.key_type), Any), Any])
+            except msgspec.ValidationError:
+                yield error("validation_error", inner, "Invalid key", key)
+        yield from violations(node.value_type, item, inner, _member(shown, key, item), custom)
+
+
+_key_types: dict[type, Any] = {mi.IntType: int, mi.FloatType: float}
+
+
+def _object(node: Any, value: Any, loc: Loc, shown: Any, custom: Custom) -> Iterator[Error]:
+    if isinstance(node, mi.StructType) and node.array_like:
+        yield from _array_like(node, value, loc, shown, custom)
+        return
+    if not isinstance(value, dict):
+        yield error("dict_type", loc, "Input should be a valid dictionary", shown)
+        return
+    for field in node.fields:
+        name = field.encode_name
+        inner = (*loc, name)
+        if name in value:
+            raw = None if is_secret(field.type) else _member(shown, name, value[name])
+            found = violations(field.type, value[name], inner, raw, custom)
+            if is_secret(field.type):
+                found = map(_hidden, found)
+            yield from found
+        elif field.required:
+            yield error("missing", inner, "Field required", without_secrets(node, shown))
+    if isinstance(node, mi.StructType):
+        yield from _tag(node, value, loc)
+        if node.forbid_unknown_fields:
+            yield from _unknown(node, value, loc, shown)
+
+
+def _hidden(found: Error) -> Error:
+    found.pop("input", None)
+    return found
+
+
+def _tag(node: mi.StructType, value: dict[str, Any], loc: Loc) -> Iterator[Error]:
+    if node.tag_field is None or node.tag is None or node.tag_field not in value:
+        return
+    given = value[node.tag_field]
+    if given != node.tag:
+        yield from _choice((node.tag,), given, (*loc, node.tag_field), given, const=True)
+
+
+def _unknown(
+    node: mi.StructType, value: dict[str, Any], loc: Loc, shown: Any
+) -> Iterator[Error]:
+    known = {field.encode_name for field in node.fields} | {node.tag_field}
+    for name in value:
+        if name not in known:
+            ctx = {"additional_properties": False, "unexpected_field": name}
+            msg = "Additional properties are not allowed"
+            seen = without_secrets(node, shown)
+            yield error("validation_error", (*loc, name), msg, seen, ctx)
+
+
+def _array_like(
+    node: Any, value: Any, loc: Loc, shown: Any, custom: Custom
+) -> Iterator[Error]:
+    if not isinstance(value, list | tuple):
+        yield error("list_type", loc, "Input should be a valid list", shown)
+        return
+    fields = list(node.fields)
+    offset = 1 if getattr(node, "tag", None) is not None else 0
+    for index, field in enumerate(fields, offset):
+        if index < len(value):
+            inner = (*loc, str(index))
+            yield from violations(field.type, value[index], inner, value[index], custom)
+        elif field.required:
+            yield error("missing", (*loc, str(index)), "Field required", shown)
+
+
+def _union(
+    node: mi.UnionType, value: Any, loc: Loc, shown: Any, custom: Custom
+) -> Iterator[Error]:
+    members = [inner for inner in node.types if not isinstance(inner, mi.NoneType)]
+    if value is None and len(members) < len(node.types):
+        return
+    if len(members) == 1:
+        yield from violations(members[0], value, loc, shown, custom)
+        return
+    tagged = [inner for inner in members if isinstance(inner, mi.StructType) and inner.tag_field]
+    if isinstance(value, dict) and tagged:
+        yield from _tagged(tagged, value, loc, shown, custom)
+        return
+    fitting = [inner for inner in members if _same_shape(inner, value)]
+    candidates = [list(violations(inner, value, loc, shown, custom)) for inner in fitting]
+    if any(not found for found in candidates):
+        return
+    if len(candidates) == 1:
+        yield from candidates[0]
+    else:
+        nouns = list(dict.fromkeys(_noun(inner) for inner in members))
+        listed = nouns[0] if len(nouns) == 1 else f"{', '.join(nouns[:-1])} or {nouns[-1]}"
+        yield error("validation_error", loc, f"Input should be a valid {listed}", shown)
+
+
+def _tagged(
+    members: list[mi.StructType], value: dict[str, Any], loc: Loc, shown: Any, custom: Custom
+) -> Iterator[Error]:
+    tag_field = members[0].tag_field or "type"
+    if tag_field not in value:
+        yield error("missing", (*loc, tag_field), "Field required", shown)
+        return
+    given = value[tag_field]
+    for member in members:
+        if member.tag == given:
+            yield from violations(member, value, loc, shown, custom)
+            return
+    tags = tuple(member.tag for member in members)
+    yield from _choice(tags, given, (*loc, tag_field), given, const=False)
+
+
+def _same_shape(node: mi.Type, value: Any) -> bool:
+    while isinstance(node, mi.Metadata):
+        node = node.type
+    shapes = _SHAPES.get(type(node), (object,))
+    if isinstance(value, bool) and bool not in shapes and object not in shapes:
+        return False
+    if isinstance(node, mi.LiteralType):
+        return any(type(value) is type(allowed) for allowed in node.values)
+    if isinstance(node, mi.EnumType):
+        return any(type(value) is type(member.value) for member in node.cls)
+    return isinstance(value, shapes)
+
+
+def _noun(node: mi.Type) -> str:
+    while isinstance(node, mi.Metadata):
+        node = node.type
+    return _NOUNS.get(type(node), "value")
+
+
+def _member(shown: Any, key: Any, value: Any) -> Any:
+    return shown.get(key, value) if isinstance(shown, dict) else value
+
+
+def is_secret(node: mi.Type) -> bool:
+    """Return whether a type is marked ``Meta(extra={"secret": True})``, anywhere on its surface."""
+    if isinstance(node, mi.UnionType):
+        return any(is_secret(inner) for inner in node.types)
+    while isinstance(node, mi.Metadata):
+        if node.extra and node.extra.get("secret"):
+            return True
+        node = node.type
+    return isinstance(node, mi.CustomType) and node.cls.__name__ in ("SecretStr", "SecretBytes")
+
+
+def without_secrets(node: mi.Type, value: Any) -> Any:
+    """Return a value for display, without the members that its type marks as secret."""
+    while isinstance(node, mi.Metadata):
+        node = node.type
+    if isinstance(node, mi.UnionType):
+        for inner in node.types:
+            value = without_secrets(inner, value)
+        return value
+    if isinstance(value, list) and isinstance(node, _COLLECTIONS):
+        return [without_secrets(node.item_type, item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if isinstance(node, mi.DictType):
+        return {key: without_secrets(node.value_type, item) for key, item in value.items()}
+    if not isinstance(node, mi.StructType | mi.DataclassType | mi.TypedDictType):
+        return value
+    kept = dict(value)
+    for field in node.fields:
+        name = field.encode_name
+        if name in kept:
+            if is_secret(field.type):
+                del kept[name]
+            else:
+                kept[name] = without_secrets(field.type, kept[name])
+    return kept
+
+
+_COLLECTIONS = (mi.ListType, mi.SetType, mi.FrozenSetType, mi.VarTupleType)
+
+
+def _checks() -> dict[type, Callable[..., Iterator[Error]]]:
+    import datetime
+    import decimal
+    import uuid
+
+    return {
+        mi.IntType: _int,
+        mi.FloatType: _float,
+        mi.BoolType: _bool,
+        mi.NoneType: _none,
+        mi.StrType: _str,
+        mi.BytesType: _parsed(bytes, "format_error", "byte"),
+        mi.ByteArrayType: _parsed(bytearray, "format_error", "byte"),
+        mi.MemoryViewType: _parsed(memoryview, "format_error", "byte"),
+        mi.UUIDType: _parsed(uuid.UUID, "uuid_parsing", "UUID"),
+        mi.DecimalType: _parsed(decimal.Decimal, "decimal_parsing", "decimal"),
+        mi.DateType: _parsed(datetime.date, "date_parsing", "date"),
+        mi.TimeDeltaType: _parsed(datetime.timedelta, "time_delta_parsing", "duration"),
+        mi.DateTimeType: _datetime,
+        mi.TimeType: _datetime,
+        mi.LiteralType: _literal,
+        mi.EnumType: _enum,
+        mi.ListType: _collection,
+        mi.SetType: _collection,
+        mi.FrozenSetType: _collection,
+        mi.VarTupleType: _collection,
+        mi.TupleType: _tuple,
+        mi.DictType: _dict,
+        mi.TypedDictType: _object,
+        mi.DataclassType: _object,
+        mi.StructType: _object,
+        mi.NamedTupleType: _array_like,
+        mi.UnionType: _union,
+    }
+
+
+_CHECKS = _checks()
+
+_SHAPES: dict[type, tuple[type, ...]] = {
+    mi.IntType: (int,),
+    mi.FloatType: (int, float),
+    mi.BoolType: (bool,),
+    mi.StrType: (str,),
+    mi.BytesType: (str,),
+    mi.UUIDType: (str,),
+    mi.DecimalType: (str, int, float),
+    mi.DateType: (str,),
+    mi.DateTimeType: (str,),
+    mi.TimeType: (str,),
+    mi.TimeDeltaType: (str,),
+    mi.ListType: (list,),
+    mi.SetType: (list,),
+    mi.FrozenSetType: (list,),
+    mi.VarTupleType: (list,),
+    mi.TupleType: (list,),
+    mi.NamedTupleType: (list,),
+    mi.DictType: (dict,),
+    mi.TypedDictType: (dict,),
+    mi.DataclassType: (dict,),
+    mi.StructType: (dict,),
+}
+
+_NOUNS: dict[type, str] = {
+    mi.IntType: "integer",
+    mi.FloatType: "number",
+    mi.BoolType: "boolean",
+    mi.StrType: "string",
+    mi.UUIDType: "UUID",
+    mi.DecimalType: "decimal",
+    mi.DateType: "date",
+    mi.DateTimeType: "datetime",
+    mi.TimeType: "time",
+    mi.TimeDeltaType: "duration",
+    mi.ListType: "list",
+    mi.SetType: "list",
+    mi.FrozenSetType: "list",
+    mi.TupleType: "list",
+    mi.VarTupleType: "list",
+    mi.DictType: "dictionary",
+    mi.StructType: "object",
+    mi.DataclassType: "object",
+    mi.TypedDictType: "object",
+}

@@ -1,0 +1,535 @@
+"""The application: what was registered, and the frozen form that servers use.
+
+Registration checks each declaration by itself. `Spikard.freeze`, at start-up or first use,
+resolves what needs the whole (routers, dependencies, overrides) and compiles every route
+into a `RouteSpec`; a later registration or override thaws it again.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from spikard._container import Container, Singletons
+from spikard._endpoint import ArgSpec, BodySpec, RouteSpec, compile_endpoint
+from spikard._extract import Extractor
+from spikard._failures import Failures
+from spikard._hooks import run_on_request, run_on_response, run_pre_handler, run_pre_validation
+from spikard._plan import Planner
+from spikard._problems import problem_of
+from spikard._result import Result
+from spikard._signature import MISSING
+from spikard.datastructures import Request, State
+from spikard.di import Overrides, Provide
+from spikard.exceptions import HTTPException, NotAvailableError, RouteError
+from spikard.responses import Response
+from spikard.routing import (
+    POLICY_OPTIONS,
+    BoundRoute,
+    Protocol,
+    RouteOptions,
+    Router,
+    fill_template,
+    make_route,
+    shape_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+
+    from spikard._plan import Plan
+    from spikard.config import ServerConfig
+
+__all__ = ["Spikard"]
+
+F = TypeVar("F", bound="Callable[..., Any]")
+
+
+class Spikard(Router):
+    """An application.
+
+    Args:
+        config: Of the server; `run` and `serve` may replace it.
+        lifespan: An async context manager function ``lifespan(app)`` around the server's
+            life; a mapping that it yields becomes part of `state`.
+        title: For the documentation, as `version`.
+        middleware: ASGI middleware classes, outermost first.
+        debug: Show tracebacks to clients.
+        handlers: Functions or modules with marks of the top-level decorators.
+
+    Example:
+        ```python
+        app = Spikard()
+
+        @app.get("/users/{id:int}")
+        async def get_user(id: int) -> User: ...
+
+        app.run()
+        ```
+    """
+
+    def __init__(
+        self,
+        config: ServerConfig | None = None,
+        *,
+        lifespan: Callable[[Spikard], Any] | None = None,
+        title: str | None = None,
+        version: str | None = None,
+        middleware: Sequence[Any] = (),
+        debug: bool = False,
+        handlers: Iterable[Any] = (),
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.title = title
+        self.version = version
+        self.debug = debug
+        self.state = State()
+        self.dependency_overrides = Overrides(self._thaw)
+        self.singletons = Singletons(self._providers)
+        self.mounts: list[tuple[str, Any]] = []
+        self.middleware: list[tuple[Any, dict[str, Any]]] = [(each, {}) for each in middleware]
+        self.grpc_services: dict[str, tuple[Any, dict[str, str]]] = {}
+        self._lifespan_of_user = lifespan
+        self._startup: list[Callable[..., Any]] = []
+        self._shutdown: list[Callable[..., Any]] = []
+        self._provided: dict[Any, Provide] = {}
+        self._shapes: dict[tuple[str, str], str] = {}
+        self._routes: list[BoundRoute] | None = None
+        self._frozen: list[RouteSpec] | None = None
+        self._made_core: Any = None
+        self.register(*handlers)
+
+    # Registration
+
+    def _add_route(
+        self,
+        methods: Iterable[str],
+        path: str,
+        handler: Callable[..., Any],
+        options: RouteOptions,
+        protocol: Protocol = "http",
+    ) -> None:
+        route = make_route(methods, path, handler, options, protocol)
+        self._claim(self._shapes, route.methods, path or "/", protocol)
+        self._entries.append(route)
+        self._thaw()
+
+    def include_router(
+        self,
+        router: Router,
+        *,
+        prefix: str = "",
+        tags: Sequence[str] = (),
+        dependencies: Sequence[Any] = (),
+    ) -> None:
+        """Add a router's routes.
+
+        Raises:
+            RouteError: One of them is there already.
+        """
+        super().include_router(router, prefix=prefix, tags=tags, dependencies=dependencies)
+        shapes: dict[tuple[str, str], str] = {}
+        try:
+            for route in self.bound_routes():
+                self._claim(shapes, route.methods, route.path, route.route.protocol)
+        except RouteError:
+            self._entries.pop()
+            raise
+        self._shapes = shapes
+        self._thaw()
+
+    def _claim(
+        self,
+        shapes: dict[tuple[str, str], str],
+        methods: tuple[str, ...],
+        path: str,
+        protocol: Protocol,
+    ) -> None:
+        # A WebSocket and a GET may share a path: the handshake tells them apart.
+        kind = "WEBSOCKET" if protocol == "websocket" else ""
+        for method in methods:
+            key = (kind or method, shape_of(path))
+            taken = shapes.get(key)
+            if taken is not None:
+                raise RouteError(f"route {key[0]} {path!r} conflicts with {taken!r}")
+            shapes[key] = path
+
+    def mount(self, path: str, app: Any) -> None:
+        """Serve an ASGI application below a path."""
+        if not path.startswith("/"):
+            raise RouteError(f"mount {path!r}: must start with '/'")
+        self.mounts.append((path.rstrip("/"), app))
+        self._thaw()
+
+    def add_middleware(self, middleware: Any, **kwargs: Any) -> None:
+        """Wrap the application in an ASGI middleware class; the last added is outermost."""
+        self.middleware.insert(0, (middleware, kwargs))
+        self._thaw()
+
+    def provide(self, key: type | str, dependency: Any) -> Spikard:
+        """Register what parameters of a type, or of a name, receive.
+
+        Args:
+            key: The type or name.
+            dependency: A `Provide`, a factory, or a ready value.
+        """
+        if not isinstance(key, type | str):
+            raise TypeError(f"provide takes a type or a name as key, got {key!r}")
+        self._provided[key] = Provide.of(dependency)
+        self._thaw()
+        return self
+
+    def container(self) -> Container:
+        """Return the dependencies for use outside requests: ``async with app.container()``."""
+        return Container(self, self._providers)
+
+    def on_startup(self, hook: F) -> F:
+        """Register a function to run before the first request; it may take the app."""
+        self._startup.append(hook)
+        return hook
+
+    def on_shutdown(self, hook: F) -> F:
+        """Register a function to run after the last request; it may take the app."""
+        self._shutdown.append(hook)
+        return hook
+
+    def add_grpc_service(
+        self, service_name: str, handler: Any, *, methods: Mapping[str, str] | None = None
+    ) -> Spikard:
+        """Register a gRPC handler for a fully qualified service name.
+
+        Args:
+            service_name: ``package.Service``.
+            handler: A ``GrpcHandler``.
+            methods: Method → ``unary``, ``server_stream``, ``client_stream``, ``bidi_stream``;
+                default: from the protobuf descriptors or the handler's overrides.
+        """
+        if service_name in self.grpc_services:
+            raise RouteError(f"gRPC service {service_name!r} is registered already")
+        self.grpc_services[service_name] = (handler, dict(methods or {}))
+        self._thaw()
+        return self
+
+    def use_grpc(self, service: Any) -> Spikard:
+        """Register every handler of a ``GrpcService``."""
+        for name, (handler, methods) in service.services.items():
+            self.add_grpc_service(name, handler, methods=methods)
+        return self
+
+    # The frozen form
+
+    @property
+    def routes(self) -> list[BoundRoute]:
+        """Every route with its full path, in order of registration."""
+        if self._routes is None:
+            self._routes = list(self.bound_routes())
+        return self._routes
+
+    def url_path_for(self, name: str, /, **params: Any) -> str:
+        """Return the path of a named route.
+
+        Raises:
+            RouteError: No route of that name takes exactly these parameters.
+        """
+        failure = RouteError(f"no route is named {name!r}")
+        for route in self.routes:
+            if route.name == name:
+                try:
+                    return fill_template(route.path, params)
+                except RouteError as exc:
+                    failure = exc
+        raise failure
+
+    def freeze(self) -> list[RouteSpec]:
+        """Compile every route; the result is kept until something is registered.
+
+        Raises:
+            RegistrationError: A parameter can come from nowhere.
+            DependencyError: A dependency is missing, circular or of the wrong scope.
+            RouteError: Two routes conflict.
+        """
+        # Routers may have grown after they were included: flatten anew.
+        if self._frozen is None or self._routes is None:
+            self._routes = None
+            shapes: dict[tuple[str, str], str] = {}
+            for route in self.routes:
+                self._claim(shapes, route.methods, route.path, route.route.protocol)
+            self._frozen = [self._compiled(route) for route in self.routes]
+        return self._frozen
+
+    def _thaw(self) -> None:
+        self._frozen = None
+        self._routes = None
+        self._made_core = None
+
+    def _core(self) -> Any:
+        """Return the Rust core with every route added; made once per frozen state."""
+        if self._frozen is None or self._made_core is None:
+            from spikard import _spikard  # type: ignore[attr-defined]
+            from spikard.config import ServerConfig
+
+            specs = self.freeze()
+            config = self.config if self.config is not None else ServerConfig()
+            core = _spikard.Core(config.to_json())
+            for spec in specs:
+                core.add_route(spec)
+            self._made_core = core
+        return self._made_core
+
+    def _providers(self) -> dict[Any, Provide]:
+        table = dict(self._provided)
+        for key, value in self.dependency_overrides.items():
+            table[key] = Provide.of(value)
+        return table
+
+    def _replaced(self) -> dict[Any, Provide]:
+        return {
+            key: Provide.of(value)
+            for key, value in self.dependency_overrides.items()
+            if callable(key)
+        }
+
+    def _adopt(self, request: Request) -> Request:
+        if request._app is None:  # noqa: SLF001 - the server makes requests without an app
+            request._app = self  # noqa: SLF001
+        return request
+
+    def failures(self, chain: Sequence[Router] = (), result: Result | None = None) -> Failures:
+        """Return what makes responses of exceptions below these routers."""
+        routers = [self, *(each for each in chain if each is not self)]
+        return Failures(
+            [each.exception_handlers for each in reversed(routers)],
+            [hook for each in reversed(routers) for hook in each.hooks["on_error"]],
+            debug=self.debug,
+            result=result,
+            adopt=self._adopt,
+        )
+
+    def _compiled(self, bound: BoundRoute) -> RouteSpec:
+        route = bound.route
+        plan = bound.plan = Planner(
+            route.signature,
+            bound.path_names,
+            providers=self._providers(),
+            replace=self._replaced(),
+            state=self.state,
+            dependencies=bound.dependencies,
+            protocol=route.protocol,
+        ).plan()
+        result = Result(
+            bound.options.get("response_model", route.signature.returns),
+            owner=route.signature.owner,
+            status_code=bound.options.get("status_code", 200),
+            media_type=bound.options.get("media_type"),
+        )
+        fail = self.failures(bound.chain, result)
+        pre_handler = self._hooks(bound, "pre_handler")
+        compiled = compile_endpoint(
+            plan,
+            in_thread=bound.options.get("sync_to_thread", True),
+            respond=result.respond,
+            fail=fail,
+            singleton=self.singletons.cell,
+            pre_handler=functools.partial(run_pre_handler, pre_handler) if pre_handler else None,
+        )
+        spec = RouteSpec(
+            methods=bound.methods,
+            path=bound.path,
+            name=bound.name,
+            call=compiled.call,
+            is_async=compiled.is_async,
+            args=tuple(self._adopting(arg) for arg in compiled.args),
+            body=_body_spec(plan),
+            encode=result.encode,
+            status_code=result.status_code,
+            media_type=result.media_type,
+            explain=self._explain(plan, compiled.args),
+            fail=fail,
+            options={
+                name: bound.options[name]  # type: ignore[literal-required]
+                for name in POLICY_OPTIONS
+                if name in bound.options
+            },
+            simple=compiled.simple,
+            protocol=route.protocol,
+        )
+        if self._needs_request(bound, plan, fail):
+            self._through_request(spec, bound, plan, result)
+        return spec
+
+    def _hooks(self, bound: BoundRoute, name: str) -> list[Any]:
+        return [hook for router in bound.chain for hook in router.hooks[name]]
+
+    def _adopting(self, arg: ArgSpec) -> ArgSpec:
+        if arg.source == "request" and arg.convert is None:
+            arg.kind, arg.convert = "convert", self._adopt
+        return arg
+
+    def _explain(
+        self, plan: Plan, args: tuple[ArgSpec, ...]
+    ) -> Callable[[Request, bytes | None], Response | tuple[Any, ...]]:
+        extractor = Extractor(plan)
+        order = _order(plan, args)
+        adopt = self._adopt
+
+        def explain(request: Request, body: bytes | None) -> Response | tuple[Any, ...]:
+            request = adopt(request)
+            try:
+                values = extractor.values(request, body)
+            except HTTPException as exc:
+                return problem_of(exc)
+            return tuple(request if index is None else values[index] for index in order)
+
+        return explain
+
+    def _needs_request(self, bound: BoundRoute, plan: Plan, fail: Failures) -> bool:
+        """Whether the endpoint must see the request before its values are extracted."""
+        if plan.body is not None and plan.body.media == "form":
+            return True
+        if (plan.leaves or plan.body is not None) and fail.handles_refusals():
+            return True
+        if self._hooks(bound, "on_request") or self._hooks(bound, "pre_validation"):
+            return True
+        return any(router.hooks["on_response"] for router in bound.chain[1:])
+
+    def _through_request(
+        self, spec: RouteSpec, bound: BoundRoute, plan: Plan, result: Result
+    ) -> None:
+        """Make the endpoint take the request alone and do everything else itself."""
+        extractor = Extractor(plan)
+        order = _order(plan, spec.args)
+        inner, awaits = spec.call, spec.is_async
+        own = bound.chain[1:]
+        first = [hook for router in own for hook in router.hooks["on_request"]]
+        validation = self._hooks(bound, "pre_validation")
+        last = [hook for router in reversed(own) for hook in router.hooks["on_response"]]
+        fail = spec.fail
+
+        async def endpoint(request: Request) -> Any:
+            early = await run_on_request(first, request) if first else None
+            if early is None and validation:
+                early = await run_pre_validation(validation, request)
+            if early is not None:
+                return early
+            values = await extractor.from_request(request)
+            outcome = inner(*(request if index is None else values[index] for index in order))
+            return await outcome if awaits else outcome
+
+        async def with_responses(request: Request) -> Any:
+            try:
+                response = result.respond(await endpoint(request))
+            except Exception as exc:  # noqa: BLE001 - `fail` is what logs and answers
+                answer = fail(request, exc)
+                response = await answer if inspect.isawaitable(answer) else answer
+            return await run_on_response(last, request, response)
+
+        spec.call = with_responses if last else endpoint
+        spec.is_async = True
+        spec.args = (self._adopting(ArgSpec("request", "request")),)
+        spec.body = None
+        spec.simple = False
+
+    # Life
+
+    @asynccontextmanager
+    async def _lifespan(self) -> AsyncIterator[None]:
+        """Run start-up, then shutdown; every door enters it once around its requests."""
+        self.freeze()
+        async with AsyncExitStack() as stack:
+            if self._lifespan_of_user is not None:
+                manager = _as_context_manager(self._lifespan_of_user)(self)
+                values = await stack.enter_async_context(manager)
+                if isinstance(values, Mapping):
+                    self.state.update(values)
+            stack.push_async_callback(self.singletons.close)
+            for hook in self._startup:
+                await self._run_hook(hook)
+            for hook in self._shutdown:
+                stack.push_async_callback(self._run_hook, hook)
+            yield
+
+    async def _run_hook(self, hook: Callable[..., Any]) -> None:
+        takes_app = len(inspect.signature(hook).parameters) > 0
+        answer = hook(self) if takes_app else hook()
+        if inspect.isawaitable(answer):
+            await answer
+
+    def run(self, *, config: ServerConfig | None = None, reload: bool = False) -> None:
+        """Serve until a signal; blocks.
+
+        Args:
+            config: Replaces the application's as a whole.
+            reload: Restart when source files change.
+        """
+        from spikard import _server  # type: ignore[attr-defined]
+
+        _server.run(self, config if config is not None else self.config, reload)
+
+    async def serve(self, *, config: ServerConfig | None = None) -> None:
+        """Serve in the running event loop until cancelled or a signal.
+
+        Args:
+            config: Replaces the application's as a whole; one worker.
+        """
+        from spikard import _server
+
+        await _server.serve(self, config if config is not None else self.config)
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the OpenAPI 3.1 document."""
+        from spikard import openapi  # type: ignore[attr-defined]
+
+        document: dict[str, Any] = openapi.document(self)
+        return document
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Serve one ASGI connection, under any ASGI server."""
+        from spikard import _door  # type: ignore[attr-defined]
+
+        await _door.asgi(self, scope, receive, send)
+
+
+def _order(plan: Plan, args: tuple[ArgSpec, ...]) -> list[int | None]:
+    """Return for each argument its index in the extractor's values, None for the request.
+
+    A handler that takes its leaves in another order than the plan lists them has its
+    arguments reordered; sources and names tell them apart.
+    """
+    slots = [(leaf.source, leaf.name, leaf.model) for leaf in plan.leaves]
+    order: list[int | None] = []
+    used: set[int] = set()
+    models = [index for index, slot in enumerate(slots) if slot[2]]
+    for arg in args:
+        if arg.source == "body":
+            order.append(len(slots))
+        elif arg.source == "request":
+            is_model = arg.convert is not None and arg.name != "request"
+            order.append(models.pop(0) if is_model else None)
+        else:
+            index = next(
+                i
+                for i, slot in enumerate(slots)
+                if i not in used and slot == (arg.source, arg.name, False)
+            )
+            used.add(index)
+            order.append(index)
+    return order
+
+
+def _body_spec(plan: Plan) -> BodySpec | None:
+    body = plan.body
+    if body is None:
+        return None
+    if body.media == "raw":
+        return BodySpec("raw", body.required)
+    return BodySpec("json", body.required)
+
+
+def _as_context_manager(lifespan: Callable[..., Any]) -> Callable[..., Any]:
+    return asynccontextmanager(lifespan) if inspect.isasyncgenfunction(lifespan) else lifespan
+
+

@@ -1,0 +1,689 @@
+"""Requests and the values they are made of: headers, query, state, uploaded files.
+
+Everything here is lazy: a `Request` wraps the head that the server parsed (see
+`RequestHead`) and builds a view only when somebody reads it.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from spikard.exceptions import HTTPException
+
+if TYPE_CHECKING:
+    from spikard.app import Spikard
+
+__all__ = [
+    "Exchange",
+    "FormData",
+    "Headers",
+    "MultiDict",
+    "QueryParams",
+    "Request",
+    "RequestHead",
+    "State",
+    "UploadFile",
+]
+
+FORM_PAIRS_LIMIT = 1000
+"""Pairs in one query string or urlencoded body: parsing more costs CPU for nobody's use."""
+
+SPOOL_MAX_BYTES = 1024 * 1024
+"""Bytes of one uploaded file kept in memory before it moves to a file on disk."""
+
+
+class RequestHead(Protocol):
+    """What the server knows of a request before its body (``spikard._spikard.RequestHead``)."""
+
+    @property
+    def method(self) -> str: ...
+    @property
+    def http_version(self) -> str: ...
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def raw_path(self) -> bytes: ...
+    @property
+    def query_string(self) -> bytes: ...
+    @property
+    def root_path(self) -> str: ...
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]: ...
+    @property
+    def client(self) -> tuple[str, int] | None: ...
+    @property
+    def server(self) -> tuple[str, int | None] | None: ...
+    @property
+    def path_params(self) -> dict[str, str]: ...
+    @property
+    def request_id(self) -> str | None: ...
+    @property
+    def claims(self) -> dict[str, Any] | None: ...
+    def header(self, name: str) -> str | None: ...
+    def header_all(self, name: str) -> list[str]: ...
+    def query_pairs(self) -> list[tuple[str, str]]: ...
+    def cookies(self) -> dict[str, str]: ...
+
+
+class Exchange(Protocol):
+    """The rest of a request: its body and its connection."""
+
+    async def body(self) -> bytes: ...
+    def stream(self) -> AsyncIterator[bytes]: ...
+    def is_disconnected(self) -> bool: ...
+    async def early_hints(self, links: list[str]) -> None: ...
+
+
+class Headers(MutableMapping[str, str]):
+    """Header fields: case-insensitive names, repeated fields kept in order.
+
+    The wire form ``[(b"name", b"value"), ...]`` with lower-case names is the storage, so a
+    view over a response's ``raw_headers`` changes the response.
+    """
+
+    __slots__ = ("raw",)
+
+    def __init__(
+        self,
+        headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
+        *,
+        raw: list[tuple[bytes, bytes]] | None = None,
+    ) -> None:
+        self.raw: list[tuple[bytes, bytes]] = [] if raw is None else raw
+        if headers is not None:
+            pairs = headers.items() if isinstance(headers, Mapping) else headers
+            self.raw.extend(encode_header(name, value) for name, value in pairs)
+
+    def __getitem__(self, name: str) -> str:
+        key = name.lower().encode("latin-1", "replace")
+        for field, value in self.raw:
+            if field == key:
+                return value.decode("latin-1")
+        raise KeyError(name)
+
+    def __setitem__(self, name: str, value: str) -> None:
+        """Replace every field of that name by one."""
+        pair = encode_header(name, value)
+        for index, (field, _) in enumerate(self.raw):
+            if field == pair[0]:
+                tail = [item for item in self.raw[index + 1 :] if item[0] != pair[0]]
+                self.raw[index:] = [pair, *tail]
+                return
+        self.raw.append(pair)
+
+    def __delitem__(self, name: str) -> None:
+        key = name.lower().encode("latin-1", "replace")
+        kept = [item for item in self.raw if item[0] != key]
+        if len(kept) == len(self.raw):
+            raise KeyError(name)
+        self.raw[:] = kept
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(field.decode("latin-1") for field, _ in self.raw))
+
+    def __len__(self) -> int:
+        return len({field for field, _ in self.raw})
+
+    def __contains__(self, name: object) -> bool:
+        if not isinstance(name, str):
+            return False
+        key = name.lower().encode("latin-1", "replace")
+        return any(field == key for field, _ in self.raw)
+
+    def __repr__(self) -> str:
+        return f"Headers({self.multi_items()!r})"
+
+    def add(self, name: str, value: str) -> None:
+        """Append a field, keeping others of that name."""
+        self.raw.append(encode_header(name, value))
+
+    append = add
+
+    def getlist(self, name: str) -> list[str]:
+        """Return the values of every field of that name, in order."""
+        key = name.lower().encode("latin-1", "replace")
+        return [value.decode("latin-1") for field, value in self.raw if field == key]
+
+    def multi_items(self) -> list[tuple[str, str]]:
+        """Return every field as ``(name, value)``, repeated names included."""
+        return [(field.decode("latin-1"), value.decode("latin-1")) for field, value in self.raw]
+
+
+_FIELD_NAME = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
+
+
+def encode_header(name: str, value: str) -> tuple[bytes, bytes]:
+    """Return a field in wire form.
+
+    Raises:
+        ValueError: The name is no token, or the value holds CR, LF or NUL (RFC 9110 §5.5):
+            sending it would split the response.
+    """
+    field = name.lower().encode("latin-1")
+    if not field or not _FIELD_NAME.issuperset(field):
+        raise ValueError(f"invalid header name {name!r}")
+    content = value.encode("latin-1")
+    if b"\n" in content or b"\r" in content or b"\0" in content:
+        raise ValueError(f"header {name!r}: value must not contain CR, LF or NUL")
+    return field, content
+
+
+class MultiDict(Mapping[str, Any]):
+    """An immutable mapping whose keys may have several values; ``d[key]`` is the last."""
+
+    __slots__ = ("_pairs",)
+
+    def __init__(self, pairs: Iterable[tuple[str, Any]] = ()) -> None:
+        self._pairs = list(pairs)
+
+    def __getitem__(self, key: str) -> Any:
+        for name, value in reversed(self._pairs):
+            if name == key:
+                return value
+        raise KeyError(key)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(name for name, _ in self._pairs))
+
+    def __len__(self) -> int:
+        return len({name for name, _ in self._pairs})
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._pairs!r})"
+
+    def getlist(self, key: str) -> list[Any]:
+        """Return every value of the key, in order."""
+        return [value for name, value in self._pairs if name == key]
+
+    def multi_items(self) -> list[tuple[str, Any]]:
+        """Return every pair, repeated keys included."""
+        return list(self._pairs)
+
+
+class QueryParams(MultiDict):
+    """The decoded query string."""
+
+    __slots__ = ()
+
+
+class FormData(MultiDict):
+    """The fields of a form: strings, and `UploadFile` for files."""
+
+    __slots__ = ()
+
+
+class State:
+    """A namespace for the application's own values.
+
+    A request's state falls back to the application's for names it has not set.
+    """
+
+    __slots__ = ("_parent", "_values")
+
+    _values: dict[str, Any]
+    _parent: State | None
+
+    def __init__(
+        self, values: Mapping[str, Any] | None = None, parent: State | None = None
+    ) -> None:
+        object.__setattr__(self, "_values", dict(values) if values else {})
+        object.__setattr__(self, "_parent", parent)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(f"state has no {name!r}") from None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._values[name] = value
+
+    def __delattr__(self, name: str) -> None:
+        try:
+            del self._values[name]
+        except KeyError:
+            raise AttributeError(f"state has no {name!r}") from None
+
+    def __getitem__(self, name: str) -> Any:
+        if name in self._values:
+            return self._values[name]
+        if self._parent is not None:
+            return self._parent[name]
+        raise KeyError(name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self._values[name] = value
+
+    def __delitem__(self, name: str) -> None:
+        del self._values[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._values or (self._parent is not None and name in self._parent)
+
+    def __repr__(self) -> str:
+        return f"State({self._values!r})"
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return the value of a name, or the default."""
+        return self[name] if name in self else default
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Set several names."""
+        self._values.update(values)
+
+    def clear(self) -> None:
+        """Forget every name set here."""
+        self._values.clear()
+
+
+def _of_head(name: str) -> Any:
+    """Return a property that reads the head, unless a hook assigned another value."""
+
+    def read(request: Request) -> Any:
+        items = request._items  # noqa: SLF001 - a part of Request, outside only to be built once
+        if items is not None and name in items:
+            return items[name]
+        return getattr(request._head, name)  # noqa: SLF001
+
+    def assign(request: Request, value: Any) -> None:
+        request[name] = value
+
+    return property(read, assign)
+
+
+class Request:
+    """One HTTP request, the same object for hooks, dependencies and the handler.
+
+    ``request.method`` and ``request["method"]`` are the same; what a hook assigns
+    (attributes, items, ``request.headers[...]``, ``request.state``) is seen downstream.
+    """
+
+    __slots__ = (
+        "_app",
+        "_body",
+        "_cookies",
+        "_exchange",
+        "_form",
+        "_head",
+        "_headers",
+        "_items",
+        "_query",
+        "_state",
+    )
+
+    if TYPE_CHECKING:
+        method: str
+        http_version: str
+        scheme: str
+        path: str
+        raw_path: bytes
+        query_string: bytes
+        root_path: str
+        client: tuple[str, int] | None
+        server: tuple[str, int | None] | None
+        path_params: dict[str, Any]
+        request_id: str | None
+    else:
+        method = _of_head("method")
+        http_version = _of_head("http_version")
+        scheme = _of_head("scheme")
+        path = _of_head("path")
+        raw_path = _of_head("raw_path")
+        query_string = _of_head("query_string")
+        root_path = _of_head("root_path")
+        client = _of_head("client")
+        server = _of_head("server")
+        path_params = _of_head("path_params")
+        request_id = _of_head("request_id")
+
+    def __init__(self, head: RequestHead, exchange: Exchange, app: Spikard | None = None) -> None:
+        self._head = head
+        self._exchange = exchange
+        self._app = app
+        self._headers: Headers | None = None
+        self._query: QueryParams | None = None
+        self._cookies: dict[str, str] | None = None
+        self._state: State | None = None
+        self._body: bytes | None = None
+        self._form: FormData | None = None
+        self._items: dict[str, Any] | None = None
+
+    @property
+    def app(self) -> Spikard:
+        """The application that serves the request."""
+        if self._app is None:
+            raise RuntimeError("this request belongs to no application")
+        return self._app
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields; changes are seen by everything that runs later."""
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = Headers(raw=self._head.headers)
+        return headers
+
+    @headers.setter
+    def headers(self, headers: Mapping[str, str]) -> None:
+        self._headers = headers if isinstance(headers, Headers) else Headers(headers)
+        self._cookies = None
+
+    @property
+    def query_params(self) -> QueryParams:
+        """The decoded query string."""
+        query = self._query
+        if query is None:
+            if self._items is not None and "query_string" in self._items:
+                query = QueryParams(form_pairs(self._items["query_string"]))
+            else:
+                query = QueryParams(self._head.query_pairs())
+            self._query = query
+        return query
+
+    @query_params.setter
+    def query_params(self, query: Mapping[str, Any]) -> None:
+        self._query = query if isinstance(query, QueryParams) else QueryParams(query.items())
+
+    @property
+    def cookies(self) -> dict[str, str]:
+        """The request's cookies; of a repeated name the first."""
+        cookies = self._cookies
+        if cookies is None:
+            if self._headers is None:
+                cookies = self._head.cookies()
+            else:
+                cookies = cookie_pairs(self._headers.getlist("cookie"))
+            self._cookies = cookies
+        return cookies
+
+    @cookies.setter
+    def cookies(self, cookies: dict[str, str]) -> None:
+        self._cookies = cookies
+
+    @property
+    def state(self) -> State:
+        """Values of this request; names not set here are looked up in ``app.state``."""
+        state = self._state
+        if state is None:
+            state = self._state = State(parent=None if self._app is None else self._app.state)
+            claims = self._head.claims
+            if claims is not None:
+                state["claims"] = claims
+        return state
+
+    @property
+    def content_type(self) -> str | None:
+        """The raw ``content-type`` field."""
+        return self.headers.get("content-type")
+
+    @property
+    def url(self) -> str:
+        """The absolute URL, as the client asked for it."""
+        host = self.headers.get("host")
+        if host is None:
+            name, port = self.server or ("localhost", None)
+            host = name if port is None else f"{name}:{port}"
+        query = self.query_string.decode("latin-1")
+        path = self.raw_path.decode("latin-1")
+        return f"{self.scheme}://{host}{path}{'?' + query if query else ''}"
+
+    def url_for(self, name: str, /, **params: Any) -> str:
+        """Return the absolute URL of a named route."""
+        origin = self.url.split("://", 1)
+        host = origin[1].split("/", 1)[0].split("?", 1)[0]
+        return f"{origin[0]}://{host}{self.root_path}{self.app.url_path_for(name, **params)}"
+
+    async def body(self) -> bytes:
+        """Return the whole body; it is read once and kept."""
+        body = self._body
+        if body is None:
+            body = self._body = await self._exchange.body()
+        return body
+
+    async def stream(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives; nothing is kept."""
+        if self._body is not None:
+            yield self._body
+            return
+        async for chunk in self._exchange.stream():
+            yield chunk
+
+    async def json(self) -> Any:
+        """Return the decoded JSON body.
+
+        Raises:
+            HTTPException: 400, the body is not JSON.
+        """
+        body = await self.body()
+        try:
+            return msgspec.json.decode(body)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as exc:
+            raise HTTPException(400, "Invalid request format") from exc
+
+    async def form(self) -> FormData:
+        """Return the fields of an urlencoded or multipart body.
+
+        Raises:
+            HTTPException: 400, the body is malformed; 415, it is no form.
+        """
+        if self._form is None:
+            content_type = self.headers.get("content-type", "")
+            media = content_type.partition(";")[0].strip().lower()
+            if media == "application/x-www-form-urlencoded":
+                self._form = FormData(form_pairs(await self.body()))
+            elif media == "multipart/form-data":
+                from spikard import _multipart
+
+                self._form = FormData(await _multipart.fields(content_type, self.stream()))
+            else:
+                raise HTTPException(
+                    415,
+                    f"expected a form, got {media or 'no content type'!r}",
+                    type="https://spikard.dev/errors/unsupported-media-type",
+                )
+        return self._form
+
+    def is_disconnected(self) -> bool:
+        """Return whether the client has gone."""
+        return self._exchange.is_disconnected()
+
+    async def early_hints(self, links: list[str]) -> None:
+        """Send ``103 Early Hints`` with these ``Link`` values, where the protocol allows."""
+        await self._exchange.early_hints(links)
+
+    def __getitem__(self, name: str) -> Any:
+        if self._items is not None and name in self._items:
+            return self._items[name]
+        if name in _ITEM_NAMES:
+            return getattr(self, name)
+        raise KeyError(name)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name in _VIEW_NAMES:
+            setattr(self, name, value)
+            return
+        if self._items is None:
+            self._items = {}
+        self._items[name] = value
+        if name == "query_string":
+            self._query = None
+
+    def __contains__(self, name: object) -> bool:
+        return name in _ITEM_NAMES or (self._items is not None and name in self._items)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*_ITEM_NAMES, *(self._items or ())]))
+
+    def keys(self) -> list[str]:
+        """Return the names that ``request[...]`` knows."""
+        return list(self)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return ``request[name]``, or the default."""
+        return self[name] if name in self else default
+
+    def __repr__(self) -> str:
+        return f"Request({self.method} {self.path})"
+
+
+_HEAD_NAMES = (
+    "method",
+    "http_version",
+    "scheme",
+    "path",
+    "raw_path",
+    "query_string",
+    "root_path",
+    "client",
+    "server",
+    "path_params",
+    "request_id",
+)
+_VIEW_NAMES = ("headers", "query_params", "cookies")
+_ITEM_NAMES = (*_HEAD_NAMES, *_VIEW_NAMES, "state", "url")
+
+
+def form_pairs(data: bytes) -> list[tuple[str, str]]:
+    """Return the pairs of ``application/x-www-form-urlencoded`` data.
+
+    Raises:
+        HTTPException: 400, not UTF-8 after decoding, or more than `FORM_PAIRS_LIMIT` pairs.
+    """
+    if data.count(b"&") >= FORM_PAIRS_LIMIT * 30:
+        # Far over any honest use: do not even walk it (limits-and-faults F17).
+        raise HTTPException(400, f"more than {FORM_PAIRS_LIMIT} form fields")
+    try:
+        pairs = parse_qsl(
+            data.decode("utf-8"), keep_blank_values=True, errors="strict", encoding="utf-8"
+        )
+    except UnicodeDecodeError as exc:
+        raise HTTPException(400, "form data is not UTF-8") from exc
+    if len(pairs) > FORM_PAIRS_LIMIT:
+        raise HTTPException(400, f"more than {FORM_PAIRS_LIMIT} form fields")
+    return pairs
+
+
+def cookie_pairs(fields: list[str]) -> dict[str, str]:
+    """Return the cookies of ``cookie`` fields; of a repeated name the first (RFC 6265bis)."""
+    cookies: dict[str, str] = {}
+    for field in fields:
+        for part in field.split(";"):
+            name, equals, value = part.partition("=")
+            name, value = name.strip(), value.strip()
+            if not equals or not name:
+                continue
+            if len(value) >= 2 and value[0] == value[-1] == '"':
+                value = value[1:-1]
+            cookies.setdefault(name, value)
+    return cookies
+
+
+class UploadFile:
+    """An uploaded file, in memory up to 1 MiB and on disk above.
+
+    Every operation exists twice: plain, and with an ``a`` in front to await.
+
+    Args:
+        file: The binary file that holds the content; default a new spooled one.
+        filename: The name the client sent; not to be trusted as a path.
+        headers: The part's own header fields.
+    """
+
+    __slots__ = ("_size", "file", "filename", "headers")
+
+    def __init__(
+        self,
+        file: tempfile.SpooledTemporaryFile[bytes] | io.BytesIO | None = None,
+        *,
+        filename: str | None = None,
+        headers: Headers | None = None,
+        size: int | None = None,
+    ) -> None:
+        self.file = file if file is not None else spooled_file()
+        self.filename = filename
+        self.headers = headers if headers is not None else Headers()
+        self._size = size
+
+    @property
+    def content_type(self) -> str | None:
+        """The media type the client named for this part."""
+        return self.headers.get("content-type")
+
+    @property
+    def size(self) -> int:
+        """Length of the content in bytes."""
+        if self._size is None:
+            position = self.file.tell()
+            self._size = self.file.seek(0, io.SEEK_END) or self.file.tell()
+            self.file.seek(position)
+        return self._size
+
+    @property
+    def rolled_to_disk(self) -> bool:
+        """Whether the content has moved from memory to disk."""
+        return bool(getattr(self.file, "_rolled", False))
+
+    def read(self, size: int = -1) -> bytes:
+        """Return up to ``size`` bytes from the current position, all when negative."""
+        return self.file.read(size)
+
+    def write(self, data: bytes) -> int:
+        """Write at the current position and return the number of bytes."""
+        self._size = None
+        return self.file.write(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move the position and return it."""
+        self.file.seek(offset, whence)
+        return self.file.tell()
+
+    def close(self) -> None:
+        """Close the file; a spooled one is removed from disk."""
+        self.file.close()
+
+    async def aread(self, size: int = -1) -> bytes:
+        """As `read`; a file on disk is read in the thread pool."""
+        return await self._call(self.read, size)
+
+    async def awrite(self, data: bytes) -> int:
+        """As `write`, off the event loop when the file is, or is about to be, on disk."""
+        return await self._call(self.write, data)
+
+    async def aseek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As `seek`."""
+        return await self._call(self.seek, offset, whence)
+
+    async def aclose(self) -> None:
+        """As `close`."""
+        await self._call(self.close)
+
+    def as_bytes_io(self) -> io.BytesIO:
+        """Return the whole content as a new in-memory file at position 0."""
+        position = self.file.tell()
+        self.file.seek(0)
+        content = io.BytesIO(self.file.read())
+        self.file.seek(position)
+        return content
+
+    async def _call(self, func: Any, *args: Any) -> Any:
+        if not self.rolled_to_disk:
+            return func(*args)
+        import asyncio
+
+        return await asyncio.to_thread(func, *args)
+
+    def __repr__(self) -> str:
+        return f"UploadFile(filename={self.filename!r}, content_type={self.content_type!r})"
+
+
+def spooled_file() -> tempfile.SpooledTemporaryFile[bytes]:
+    """Return a file that lives in memory up to `SPOOL_MAX_BYTES`, then on disk."""
+    return tempfile.SpooledTemporaryFile(max_size=SPOOL_MAX_BYTES)

@@ -1,0 +1,189 @@
+"""Dependencies: what an application can provide, and how one is asked for.
+
+``app.provide(DatabasePool, Provide(create_pool, singleton=True))`` registers a factory under
+a type or a name; parameters of that type or name receive its value. ``Depends(f)`` names
+the factory at the parameter itself. Both end in the same plan (`spikard._endpoint`).
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Mapping
+
+__all__ = ["Depends", "Provide"]
+
+Kind = Literal["function", "coroutine", "generator", "async generator", "value"]
+
+
+class Provide:
+    """A factory and the life of what it makes.
+
+    Args:
+        dependency: A function, class, coroutine function, generator function or async
+            generator function. Its own parameters are injected like a handler's. What
+            follows a generator's ``yield`` runs after the response has been sent.
+        depends_on: Names of dependencies to inject by name even though a parameter's
+            name or type would not say so; also documents the order.
+        use_cache: Make it at most once per request; otherwise every parameter that asks
+            gets its own.
+        singleton: Make it once per application, on first use; closed at shutdown.
+
+    Example:
+        ```python
+        app.provide(DatabasePool, Provide(create_pool, singleton=True))
+        ```
+    """
+
+    __slots__ = ("dependency", "depends_on", "kind", "singleton", "use_cache")
+
+    def __init__(
+        self,
+        dependency: Callable[..., Any],
+        *,
+        depends_on: list[str] | tuple[str, ...] | None = None,
+        use_cache: bool = False,
+        singleton: bool = False,
+    ) -> None:
+        if not callable(dependency):
+            raise TypeError(f"Provide needs a callable, got {type(dependency).__name__}")
+        self.dependency = dependency
+        self.depends_on = tuple(depends_on or ())
+        self.use_cache = use_cache
+        self.singleton = singleton
+        self.kind: Kind = kind_of(dependency)
+
+    @classmethod
+    def of(cls, dependency: Any) -> Provide:
+        """Return the provider of what ``app.provide`` was given: factories stay, values are held."""
+        if isinstance(dependency, Provide):
+            return dependency
+        if inspect.isroutine(dependency) or inspect.isclass(dependency):
+            return cls(dependency)
+        return cls.value(dependency)
+
+    @classmethod
+    def value(cls, value: Any) -> Provide:
+        """Return a provider of one existing value."""
+        provider = cls(lambda: value, singleton=True)
+        provider.kind = "value"
+        return provider
+
+    def __repr__(self) -> str:
+        return f"Provide({name_of(self.dependency)})"
+
+
+class Depends:
+    """Inject what a factory makes: ``user: Annotated[User, Depends(current_user)]``.
+
+    Args:
+        dependency: As in `Provide`; default: the parameter's own type.
+        use_cache: Make it once per request for all that ask for this factory.
+    """
+
+    __slots__ = ("dependency", "use_cache")
+
+    if TYPE_CHECKING:
+
+        def __new__(
+            cls, dependency: Callable[..., Any] | None = None, *, use_cache: bool = True
+        ) -> Any: ...
+
+    def __init__(
+        self, dependency: Callable[..., Any] | None = None, *, use_cache: bool = True
+    ) -> None:
+        self.dependency = dependency
+        self.use_cache = use_cache
+
+    def __repr__(self) -> str:
+        return f"Depends({name_of(self.dependency)})"
+
+
+def kind_of(function: Callable[..., Any]) -> Kind:
+    """Return how a factory's value is obtained."""
+    target: Any = function
+    while isinstance(target, functools.partial):
+        target = target.func
+    if not inspect.isroutine(target) and not inspect.isclass(target):
+        target = getattr(type(target), "__call__", target)  # noqa: B004 - the function itself
+    if inspect.isasyncgenfunction(target):
+        return "async generator"
+    if inspect.isgeneratorfunction(target):
+        return "generator"
+    if inspect.iscoroutinefunction(target):
+        return "coroutine"
+    return "function"
+
+
+def name_of(thing: Any) -> str:
+    """Return how messages call a function, class or key."""
+    if isinstance(thing, str):
+        return repr(thing)
+    return str(getattr(thing, "__qualname__", None) or repr(thing))
+
+
+class Overrides(dict[Any, Any]):
+    """``app.dependency_overrides``: key or factory → replacement.
+
+    Also a context manager that restores what was there::
+
+        with app.dependency_overrides:
+            app.dependency_overrides[DatabasePool] = FakePool()
+
+        with app.dependency_overrides({DatabasePool: FakePool()}):
+            ...
+    """
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        super().__init__()
+        self._changed = changed
+        self._saved: list[dict[Any, Any]] = []
+
+    def __setitem__(self, key: Hashable, value: Any) -> None:
+        super().__setitem__(key, value)
+        self._changed()
+
+    def __delitem__(self, key: Hashable) -> None:
+        super().__delitem__(key)
+        self._changed()
+
+    def clear(self) -> None:
+        """Forget every override."""
+        super().clear()
+        self._changed()
+
+    def pop(self, key: Hashable, *default: Any) -> Any:
+        """Forget one override and return it."""
+        value = super().pop(key, *default)
+        self._changed()
+        return value
+
+    def update(self, *args: Any, **kwargs: Any) -> None:
+        """Add overrides."""
+        super().update(*args, **kwargs)
+        self._changed()
+
+    def __call__(self, overrides: Mapping[Any, Any]) -> Overrides:
+        """Add overrides; used in a ``with`` statement they last for its block."""
+        self._saved.append(dict(self))
+        self.update(overrides)
+        return self
+
+    def __enter__(self) -> Overrides:
+        if not self._saved or self._saved[-1] is _ENTERED:
+            self._saved.append(dict(self))
+        # Marks the saved state as belonging to a block, so that a nested plain `with` saves anew.
+        self._saved.append(_ENTERED)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._saved.pop()
+        before = self._saved.pop()
+        super().clear()
+        self.update(before)
+
+
+_ENTERED: dict[Any, Any] = {}

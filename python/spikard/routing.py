@@ -1,0 +1,594 @@
+"""Routes, routers and path templates.
+
+Templates: ``/users/{id}``, ``/users/{id:int}`` (int, float, bool, uuid, date, datetime, str,
+path). The server matches them; here they are checked, so that mistakes surface where the
+route is written.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
+from urllib.parse import quote
+
+from spikard._hooks import HookTable
+from spikard._signature import Signature, read_signature
+from spikard.exceptions import RegistrationError, RouteError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from typing_extensions import Unpack
+
+    from spikard._plan import Plan
+
+__all__ = ["BoundRoute", "Mark", "Route", "RouteOptions", "Router", "parse_template"]
+
+F = TypeVar("F", bound="Callable[..., Any]")
+Protocol = Literal["http", "sse", "websocket"]
+
+CONVERTERS = ("int", "float", "bool", "uuid", "date", "datetime", "str", "path")
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT", "QUERY")
+
+_PARAMETER = re.compile(r"\{([^{}]*)\}")
+
+
+class RouteOptions(TypedDict, total=False):
+    """Keywords of the route decorators.
+
+    Attributes:
+        status_code: Of a plain result; default 200.
+        name: For ``url_path_for``; default the handler's name.
+        tags: Groups in the documentation.
+        summary: One line for the documentation; default from the handler's name.
+        description: Default the handler's docstring.
+        deprecated: Marked so in the documentation.
+        responses: Status → ``{"description", "model"}`` of further answers.
+        response_model: The type of plain results, over the return annotation.
+        include_in_schema: Whether the documentation shows the route.
+        dependencies: Factories (``Depends(f)``) that run for their effect.
+        operation_id: OpenAPI's; default made of name, path and method.
+        sync_to_thread: ``False`` runs a ``def`` handler on the event loop.
+        media_type: Of a plain result; default ``application/json``.
+        body_schema: JSON Schema of the body, as ``response_schema``, ``parameter_schema``.
+        file_params: What multipart files must be, as in `Router.register_route`.
+        require_auth: ``False`` opens the route where the server authenticates.
+        scopes: A JWT must carry all of these.
+        max_body_size: Bytes, over the server's limit.
+        request_timeout: Seconds, over the server's limit.
+        compress: ``False`` never compresses the response.
+    """
+
+    status_code: int
+    name: str
+    tags: Sequence[str]
+    summary: str
+    description: str
+    deprecated: bool
+    responses: dict[int, Any]
+    response_model: Any
+    include_in_schema: bool
+    dependencies: Sequence[Any]
+    operation_id: str
+    sync_to_thread: bool
+    media_type: str
+    body_schema: dict[str, Any] | None
+    response_schema: dict[str, Any] | None
+    parameter_schema: dict[str, Any] | None
+    file_params: dict[str, Any] | None
+    message_schema: dict[str, Any] | None
+    event_schema: dict[str, Any] | None
+    require_auth: bool
+    scopes: Sequence[str]
+    max_body_size: int | None
+    request_timeout: float | None
+    compress: bool
+
+
+POLICY_OPTIONS = ("require_auth", "scopes", "max_body_size", "request_timeout", "compress")
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a top-level decorator noted on a function, for `register` to find."""
+
+    methods: tuple[str, ...]
+    path: str
+    options: RouteOptions
+    protocol: Protocol = "http"
+
+
+@dataclass
+class Route:
+    """A handler at a path, as declared.
+
+    Attributes:
+        methods: Upper case.
+        path: The template, without the prefixes of routers.
+        handler: The function.
+        signature: Read at registration.
+        options: As given.
+        path_names: Parameter → converter.
+    """
+
+    methods: tuple[str, ...]
+    path: str
+    handler: Callable[..., Any]
+    signature: Signature
+    options: RouteOptions
+    path_names: dict[str, str | None]
+    protocol: Protocol = "http"
+
+    @property
+    def name(self) -> str:
+        """The name for ``url_path_for``."""
+        return self.options.get("name") or str(
+            getattr(self.handler, "__name__", type(self.handler).__name__)
+        )
+
+
+@dataclass
+class BoundRoute:
+    """A route with everything that its routers add; what ``app.routes`` lists.
+
+    Attributes:
+        route: The declaration.
+        path: The full template.
+        chain: The routers from the application down to the route's own.
+        tags: Of routers and route.
+        dependencies: Of routers and route, outermost first.
+        responses: Of routers and route.
+        include_in_schema: Whether all of them say so.
+        plan: Where every value comes from; set when the application freezes.
+    """
+
+    route: Route
+    path: str
+    chain: tuple[Router, ...]
+    tags: tuple[str, ...]
+    dependencies: tuple[Any, ...]
+    responses: dict[int, Any]
+    include_in_schema: bool
+    path_names: dict[str, str | None] = field(default_factory=dict)
+    plan: Plan | None = None
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The route's methods."""
+        return self.route.methods
+
+    @property
+    def name(self) -> str:
+        """The route's name."""
+        return self.route.name
+
+    @property
+    def handler(self) -> Callable[..., Any]:
+        """The route's handler."""
+        return self.route.handler
+
+    @property
+    def options(self) -> RouteOptions:
+        """The route's options."""
+        return self.route.options
+
+
+def parse_template(path: str) -> dict[str, str | None]:
+    """Return the parameters of a path template with their converters.
+
+    Raises:
+        RouteError: The path does not start with ``/``, or a parameter is malformed,
+            repeated, or of an unknown converter.
+    """
+    if path and not path.startswith("/"):
+        raise RouteError(f"path {path!r}: must start with '/'")
+    names: dict[str, str | None] = {}
+    for inner in _PARAMETER.findall(path):
+        name, colon, converter = inner.partition(":")
+        if not name.isidentifier():
+            raise RouteError(f"path {path!r}: {inner!r} is not a parameter name")
+        if name in names:
+            raise RouteError(f"path {path!r}: parameter {name!r} appears twice")
+        if colon and converter not in CONVERTERS:
+            known = ", ".join(CONVERTERS)
+            raise RouteError(f"path {path!r}: unknown converter {converter!r}; known are {known}")
+        names[name] = converter or None
+    rest = _PARAMETER.sub("", path)
+    if "{" in rest or "}" in rest:
+        raise RouteError(f"path {path!r}: unbalanced braces")
+    if "?" in rest or "#" in rest:
+        raise RouteError(f"path {path!r}: must not contain a query or fragment")
+    return names
+
+
+def shape_of(path: str) -> str:
+    """Return a template with its parameters' names gone: equal shapes match the same paths."""
+    return _PARAMETER.sub(lambda m: "{*}" if m[1].endswith(":path") else "{}", path)
+
+
+def fill_template(path: str, params: dict[str, Any]) -> str:
+    """Return the path with its parameters' values, percent-encoded.
+
+    Raises:
+        RouteError: A parameter is missing or unknown.
+    """
+    names = parse_template(path)
+    if set(names) != set(params):
+        raise RouteError(f"path {path!r} takes {sorted(names)}, got {sorted(params)}")
+
+    def value(match: re.Match[str]) -> str:
+        name, _, converter = match[1].partition(":")
+        return quote(str(params[name]), safe="/" if converter == "path" else "")
+
+    return _PARAMETER.sub(value, path)
+
+
+class RouteDecorators:
+    """The verbs; `Spikard` and `Router` share them."""
+
+    def _add_route(
+        self,
+        methods: Iterable[str],
+        path: str,
+        handler: Callable[..., Any],
+        options: RouteOptions,
+        protocol: Protocol = "http",
+    ) -> None:
+        raise NotImplementedError
+
+    def route(
+        self, path: str, methods: Iterable[str] = ("GET",), **options: Unpack[RouteOptions]
+    ) -> Callable[[F], F]:
+        """Register a handler for several methods of a path; see `RouteOptions`."""
+
+        def register(handler: F) -> F:
+            self._add_route(methods, path, handler, options)
+            return handler
+
+        return register
+
+    def get(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
+        """Register a handler for GET (and HEAD); see `RouteOptions`."""
+        return self.route(path, ("GET",), **options)
+
+    def post(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
+        """Register a handler for POST; see `RouteOptions`."""
+        return self.route(path, ("POST",), **options)
+
+    def put(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
+        """Register a handler for PUT; see `RouteOptions`."""
+        return self.route(path, ("PUT",), **options)
+
+    def patch(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
+        """Register a handler for PATCH; see `RouteOptions`."""
+        return self.route(path, ("PATCH",), **options)
+
+    def delete(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
+        """Register a handler for DELETE; see `RouteOptions`."""
+        return self.route(path, ("DELETE",), **options)
+
+    def head(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
+        """Register a handler for HEAD alone; see `RouteOptions`."""
+        return self.route(path, ("HEAD",), **options)
+
+    def options(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
+        """Register a handler for OPTIONS; see `RouteOptions`."""
+        return self.route(path, ("OPTIONS",), **options)
+
+    def trace(self, path: str, **options: Unpack[RouteOptions]) -> Callable[[F], F]:
+        """Register a handler for TRACE; see `RouteOptions`."""
+        return self.route(path, ("TRACE",), **options)
+
+    def websocket(
+        self,
+        path: str,
+        *,
+        message_schema: dict[str, Any] | None = None,
+        response_schema: dict[str, Any] | None = None,
+        **options: Unpack[RouteOptions],
+    ) -> Callable[[F], F]:
+        """Register a WebSocket handler.
+
+        Args:
+            path: The template.
+            message_schema: JSON Schema of incoming messages.
+            response_schema: JSON Schema of what the handler sends.
+            options: See `RouteOptions`.
+        """
+        options["message_schema"] = message_schema
+        options["response_schema"] = response_schema
+
+        def register(handler: F) -> F:
+            self._add_route(("GET",), path, handler, options, "websocket")
+            return handler
+
+        return register
+
+    def sse(
+        self,
+        path: str,
+        *,
+        event_schema: dict[str, Any] | None = None,
+        **options: Unpack[RouteOptions],
+    ) -> Callable[[F], F]:
+        """Register an async generator whose items are Server-Sent Events.
+
+        Args:
+            path: The template.
+            event_schema: JSON Schema of an event's data.
+            options: See `RouteOptions`.
+        """
+        options["event_schema"] = event_schema
+
+        def register(handler: F) -> F:
+            self._add_route(("GET",), path, handler, options, "sse")
+            return handler
+
+        return register
+
+    def register_route(
+        self,
+        method: str,
+        path: str,
+        handler: Callable[..., Any] | None = None,
+        *,
+        body_schema: dict[str, Any] | None = None,
+        response_schema: dict[str, Any] | None = None,
+        parameter_schema: dict[str, Any] | None = None,
+        file_params: dict[str, Any] | None = None,
+        **options: Unpack[RouteOptions],
+    ) -> Callable[..., Any]:
+        """Register a handler whose parameters are described by JSON Schemas.
+
+        Args:
+            method: One method, in any case.
+            path: The template.
+            handler: The function; without one a decorator is returned.
+            body_schema: Of the body.
+            response_schema: Of the response's body.
+            parameter_schema: ``{"path"|"query"|"headers"|"cookies": {name: schema}}``.
+            file_params: ``{name: {"required", "content_type", ...}}``.
+            options: See `RouteOptions`.
+        """
+        if body_schema is not None:
+            options["body_schema"] = body_schema
+        if response_schema is not None:
+            options["response_schema"] = response_schema
+        if parameter_schema is not None:
+            options["parameter_schema"] = parameter_schema
+        if file_params is not None:
+            options["file_params"] = file_params
+        register = self.route(path, (method.upper(),), **options)
+        return register if handler is None else register(handler)
+
+    def register(self, *sources: Any) -> None:
+        """Add functions marked by the top-level decorators, or all such functions of modules.
+
+        Raises:
+            RegistrationError: A source has no mark.
+        """
+        for source in sources:
+            found = list(_marked(source))
+            if not found:
+                label = getattr(source, "__qualname__", None) or getattr(source, "__name__", source)
+                raise RegistrationError(f"{label!r} has no route: mark it with spikard.get(...)")
+            for handler, mark in found:
+                self._add_route(mark.methods, mark.path, handler, mark.options, mark.protocol)
+
+
+MARKS = "__spikard_routes__"
+
+
+def _marked(source: Any) -> Iterator[tuple[Callable[..., Any], Mark]]:
+    import types
+
+    members = vars(source).values() if isinstance(source, types.ModuleType) else (source,)
+    seen: set[int] = set()
+    for member in members:
+        marks = getattr(member, "__dict__", {}).get(MARKS)
+        if marks and id(member) not in seen:
+            seen.add(id(member))
+            for mark in marks:
+                yield member, mark
+
+
+class Router(RouteDecorators):
+    """A group of routes under one prefix.
+
+    Args:
+        prefix: Put before every path; starts with ``/`` and does not end with it.
+        tags: Added to every route's.
+        dependencies: Run before every route's own.
+        responses: Added to every route's documentation.
+        include_in_schema: Whether the documentation shows the routes.
+
+    Example:
+        ```python
+        users = Router(prefix="/users")
+
+        @users.get("/{user_id}")
+        async def get_user(user_id: int) -> dict:
+            return {"id": user_id}
+
+        app.include_router(users)
+        ```
+    """
+
+    def __init__(
+        self,
+        prefix: str = "",
+        *,
+        tags: Sequence[str] = (),
+        dependencies: Sequence[Any] = (),
+        responses: dict[int, Any] | None = None,
+        include_in_schema: bool = True,
+    ) -> None:
+        self.prefix = _checked_prefix(prefix)
+        self.tags = tuple(tags)
+        self.dependencies = tuple(dependencies)
+        self.responses = dict(responses or {})
+        self.include_in_schema = include_in_schema
+        self.hooks = HookTable()
+        self.exception_handlers: dict[Any, Callable[..., Any]] = {}
+        self._entries: list[Route | _Included] = []
+
+    def _add_route(
+        self,
+        methods: Iterable[str],
+        path: str,
+        handler: Callable[..., Any],
+        options: RouteOptions,
+        protocol: Protocol = "http",
+    ) -> None:
+        self._entries.append(make_route(methods, path, handler, options, protocol, self.prefix))
+
+    def include_router(
+        self,
+        router: Router,
+        *,
+        prefix: str = "",
+        tags: Sequence[str] = (),
+        dependencies: Sequence[Any] = (),
+    ) -> None:
+        """Add another router's routes below this one.
+
+        Raises:
+            RouteError: The router would include itself.
+        """
+        if router is self or self in router.descendants():
+            raise RouteError("a router cannot include itself")
+        self._entries.append(
+            _Included(router, _checked_prefix(prefix), tuple(tags), tuple(dependencies))
+        )
+
+    def descendants(self) -> Iterator[Router]:
+        """Yield every router below this one."""
+        for entry in self._entries:
+            if isinstance(entry, _Included):
+                yield entry.router
+                yield from entry.router.descendants()
+
+    def bound_routes(
+        self,
+        chain: tuple[Router, ...] = (),
+        prefix: str = "",
+        tags: tuple[str, ...] = (),
+        dependencies: tuple[Any, ...] = (),
+        responses: dict[int, Any] | None = None,
+        shown: bool = True,
+    ) -> Iterator[BoundRoute]:
+        """Yield every route with what the routers above add, in order of registration."""
+        chain = (*chain, self)
+        prefix += self.prefix
+        tags = (*tags, *self.tags)
+        dependencies = (*dependencies, *self.dependencies)
+        responses = {**(responses or {}), **self.responses}
+        shown = shown and self.include_in_schema
+        for entry in self._entries:
+            if isinstance(entry, _Included):
+                yield from entry.router.bound_routes(
+                    chain,
+                    prefix + entry.prefix,
+                    (*tags, *entry.tags),
+                    (*dependencies, *entry.dependencies),
+                    responses,
+                    shown,
+                )
+                continue
+            options = entry.options
+            path = prefix + entry.path or "/"
+            yield BoundRoute(
+                entry,
+                path,
+                chain,
+                tuple(dict.fromkeys((*tags, *options.get("tags", ())))),
+                (*dependencies, *options.get("dependencies", ())),
+                {**responses, **(options.get("responses") or {})},
+                shown and options.get("include_in_schema", True),
+                parse_template(path),
+            )
+
+    def exception_handler(self, key: type[BaseException] | int) -> Callable[[F], F]:
+        """Register ``handler(request, exc)`` for an exception class or a status.
+
+        It returns a `Response`, or a plain value that is encoded with the status.
+        """
+        if not isinstance(key, int) and not (
+            isinstance(key, type) and issubclass(key, BaseException)
+        ):
+            raise RegistrationError(f"exception_handler takes a class or a status, got {key!r}")
+
+        def register(handler: F) -> F:
+            self.exception_handlers[key] = handler
+            return handler
+
+        return register
+
+    def on_request(self, hook: F) -> F:
+        """Register a hook that sees the request first."""
+        return self.hooks.add("on_request", hook)
+
+    def pre_validation(self, hook: F) -> F:
+        """Register a hook that runs once the route is known, before its values are checked."""
+        return self.hooks.add("pre_validation", hook)
+
+    def pre_handler(self, hook: F) -> F:
+        """Register a hook that runs right before the handler."""
+        return self.hooks.add("pre_handler", hook)
+
+    def on_response(self, hook: F) -> F:
+        """Register a hook that sees every response."""
+        return self.hooks.add("on_response", hook)
+
+    def on_error(self, hook: F) -> F:
+        """Register a hook that sees every exception a handler raised, once it is answered."""
+        return self.hooks.add("on_error", hook)
+
+
+@dataclass(frozen=True)
+class _Included:
+    router: Router
+    prefix: str
+    tags: tuple[str, ...]
+    dependencies: tuple[Any, ...]
+
+
+def make_route(
+    methods: Iterable[str],
+    path: str,
+    handler: Callable[..., Any],
+    options: RouteOptions,
+    protocol: Protocol,
+    prefix: str = "",
+) -> Route:
+    """Return a checked route.
+
+    Raises:
+        RouteError: The template or a method is wrong.
+        RegistrationError: An option is unknown, or the signature cannot be served.
+    """
+    names = parse_template(prefix + path)
+    verbs = tuple(dict.fromkeys(method.upper() for method in methods))
+    if not verbs:
+        raise RouteError(f"path {path!r}: no methods")
+    for verb in verbs:
+        if not re.fullmatch(r"[A-Z][A-Z-]{0,31}", verb):
+            raise RouteError(f"path {path!r}: invalid method {verb!r}")
+    if not callable(handler):
+        raise RegistrationError(f"path {path!r}: handler {handler!r} is not callable")
+    unknown = set(options) - set(RouteOptions.__annotations__)
+    if unknown:
+        raise RegistrationError(f"path {path!r}: unknown option {sorted(unknown)[0]!r}")
+    status = options.get("status_code", 200)
+    if not 100 <= status <= 599:
+        raise RegistrationError(f"path {path!r}: status_code must be 100 to 599, got {status}")
+    signature = read_signature(handler)
+    return Route(verbs, path, handler, signature, options, names, protocol)
+
+
+def _checked_prefix(prefix: str) -> str:
+    if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
+        raise RouteError(f"prefix {prefix!r}: must start with '/' and not end with it")
+    parse_template(prefix)
+    return prefix
