@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from spikard.config import ServerConfig
     from spikard.datastructures import FormData, Headers, Request, State, UploadFile
     from spikard.di import Depends, Provide
+    from spikard.events import SseEvent
     from spikard.exceptions import (
         HTTPException,
         RequestValidationError,
@@ -46,9 +47,8 @@ if TYPE_CHECKING:
         StreamingResponse,
     )
     from spikard.routing import Router
-    from spikard.sse import SseEvent
     from spikard.testing import LiveTestClient, TestClient
-    from spikard.websocket import WebSocket
+    from spikard.websockets import WebSocket
 
 __all__ = [
     "BackgroundTasks",
@@ -148,10 +148,10 @@ _MODULES = {
     "Response": "responses",
     "StreamingResponse": "responses",
     "Router": "routing",
-    "SseEvent": "sse",
+    "SseEvent": "events",
     "LiveTestClient": "testing",
     "TestClient": "testing",
-    "WebSocket": "websocket",
+    "WebSocket": "websockets",
 }
 
 

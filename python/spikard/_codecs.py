@@ -397,8 +397,7 @@ def _object_text(
         if not isinstance(raw, dict):
             return raw
         return {
-            key: fields[key](element) if key in fields else element
-            for key, element in raw.items()
+            key: fields[key](element) if key in fields else element for key, element in raw.items()
         }
 
     known[id(node)] = members
@@ -409,9 +408,7 @@ def _object_text(
 
 def _choice_text(node: mi.LiteralType | mi.EnumType) -> Callable[[Any], Any]:
     values: Iterable[Any] = (
-        node.values
-        if isinstance(node, mi.LiteralType)
-        else [member.value for member in node.cls]
+        node.values if isinstance(node, mi.LiteralType) else [member.value for member in node.cls]
     )
     named: dict[str, Any] = {str(value): value for value in values if not isinstance(value, str)}
 
@@ -422,9 +419,7 @@ def _choice_text(node: mi.LiteralType | mi.EnumType) -> Callable[[Any], Any]:
 
 
 def _union_text(node: mi.UnionType, known: dict[int, Any]) -> Callable[[Any], Any]:
-    attempts = [
-        coercer(inner, known) for inner in node.types if not isinstance(inner, mi.NoneType)
-    ]
+    attempts = [coercer(inner, known) for inner in node.types if not isinstance(inner, mi.NoneType)]
 
     def union(raw: Any) -> Any:
         for attempt in attempts:
@@ -451,9 +446,10 @@ def is_pydantic(target: Any) -> bool:
 
 def _is_pydantic_part(part: Any) -> bool:
     if isinstance(part, type):
-        return (
-            hasattr(part, "__pydantic_core_schema__")
-            or part.__module__.split(".")[0] in ("pydantic", "pydantic_core", "pydantic_extra_types")
+        return hasattr(part, "__pydantic_core_schema__") or part.__module__.split(".")[0] in (
+            "pydantic",
+            "pydantic_core",
+            "pydantic_extra_types",
         )
     return type(part).__module__.split(".")[0] in ("pydantic", "annotated_types")
 

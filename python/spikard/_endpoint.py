@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
-from spikard._extract import Extractor, model_value
+from spikard._extract import model_value
 from spikard._plan import Binding, Leaf, Plan
 from spikard._signature import MISSING
 from spikard.background import BackgroundTasks
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable
 
 __all__ = ["ArgSpec", "BodySpec", "Compiled", "RouteSpec", "compile_endpoint"]
+
 
 @dataclass(slots=True)
 class ArgSpec:
@@ -78,7 +79,6 @@ class RouteSpec:
     options: dict[str, Any] = field(default_factory=dict)
     simple: bool = True
     protocol: Literal["http", "sse", "websocket"] = "http"
-
 
 
 _log = logging.getLogger("spikard.error")
@@ -254,8 +254,7 @@ class _Writer:
             together = [
                 index
                 for index in batch
-                if steps[index].provider.kind == "coroutine"
-                and not steps[index].provider.singleton
+                if steps[index].provider.kind == "coroutine" and not steps[index].provider.singleton
             ]
             if len(together) > 1:
                 self._async = True
@@ -442,9 +441,7 @@ async def _gather(*coroutines: Any) -> list[Any]:
         raise
 
 
-async def _failed(
-    request: Request, exc: BaseException, opened: list[Any], fail: Fail
-) -> Response:
+async def _failed(request: Request, exc: BaseException, opened: list[Any], fail: Fail) -> Response:
     """Answer an exception; the generators see it after the answer has been sent."""
     teardown = _Teardown(opened, exc, None)
     if not isinstance(exc, Exception):
@@ -507,6 +504,7 @@ async def close_generator(generator: Any, exc: BaseException | None) -> None:
     else:
         generator.close()
 
+
 def arg_spec(leaf: Leaf) -> ArgSpec:
     """Return how the server fills a leaf; the common kinds need no Python at all."""
     parameter = leaf.parameter
@@ -519,6 +517,7 @@ def arg_spec(leaf: Leaf) -> ArgSpec:
         many=leaf.many,
     )
     if leaf.model:
+
         def model(request: Request) -> Any:
             return model_value(leaf, request)
 

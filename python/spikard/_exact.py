@@ -69,8 +69,17 @@ class _Writer:
     def _simple(self, node: Any, cls: type, value: str) -> str:
         constraints = [
             getattr(node, name, None)
-            for name in ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length",
-                         "pattern", "tz")
+            for name in (
+                "ge",
+                "gt",
+                "le",
+                "lt",
+                "multiple_of",
+                "min_length",
+                "max_length",
+                "pattern",
+                "tz",
+            )
         ]
         if any(each is not None for each in constraints):
             raise _TooHard

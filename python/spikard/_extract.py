@@ -253,9 +253,7 @@ def media_type(request: Request) -> tuple[str, str | None]:
 
 def is_json(media: str) -> bool:
     """Return whether a media type is JSON; an absent one counts."""
-    return media in ("", "application/json") or (
-        media.endswith("+json") and media.count("/") == 1
-    )
+    return media in ("", "application/json") or (media.endswith("+json") and media.count("/") == 1)
 
 
 _MSGPACK = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")

@@ -56,9 +56,7 @@ class Failures:
         keys = {key for table in self._handlers for key in table}
         return bool(keys & {400, 415, 422, *RequestValidationError.__mro__} - {object})
 
-    def __call__(
-        self, request: Request, exc: BaseException
-    ) -> Response | Awaitable[Response]:
+    def __call__(self, request: Request, exc: BaseException) -> Response | Awaitable[Response]:
         """Return the response of an exception; a coroutine when user code is to run."""
         if isinstance(exc, BareStream) and self._result is not None:
             return self._result.stream(exc.source)

@@ -140,9 +140,7 @@ run_pre_validation = run_on_request
 run_pre_handler = run_on_request
 
 
-async def run_on_response(
-    hooks: Iterable[Hook], request: Request, response: Response
-) -> Response:
+async def run_on_response(hooks: Iterable[Hook], request: Request, response: Response) -> Response:
     """Run hooks that see the response; each may return another one."""
     return await _on_answer(hooks, request, None, response)
 

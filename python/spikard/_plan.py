@@ -111,8 +111,18 @@ class Binding:
     """How one parameter gets its value."""
 
     parameter: Parameter
-    kind: Literal["leaf", "body", "step", "constant", "request", "tasks", "response", "headers",
-                  "message", "websocket"]
+    kind: Literal[
+        "leaf",
+        "body",
+        "step",
+        "constant",
+        "request",
+        "tasks",
+        "response",
+        "headers",
+        "message",
+        "websocket",
+    ]
     index: int = 0
     constant: Any = None
 
@@ -238,7 +248,7 @@ class Planner:
                 return Binding(parameter, "headers")
             if issubclass(cls, Response):
                 return Binding(parameter, "response")
-            if cls.__name__ == "WebSocket" and cls.__module__ == "spikard.websocket":
+            if cls.__name__ == "WebSocket" and cls.__module__ == "spikard.websockets":
                 if self._protocol != "websocket":
                     raise parameter.wrong("a WebSocket is given to websocket handlers only")
                 return Binding(parameter, "websocket")
@@ -360,7 +370,7 @@ class Planner:
                 wanted = converter_type(converter)
                 if _bare(annotation) is not wanted:
                     leaf.converter = self._codec(parameter, wanted)
-        if annotation is not Any and _bare(annotation) is not str or _has_extras(annotation):
+        if (annotation is not Any and _bare(annotation) is not str) or _has_extras(annotation):
             leaf.codec = self._codec(parameter, annotation)
         self._leaves.append(leaf)
         return Binding(parameter, "leaf", len(self._leaves) - 1)
@@ -452,7 +462,10 @@ class Planner:
         shape = msgspec.defstruct("Body", fields, kw_only=True)
         required = any(parameter.required for parameter in group)
         return BodyPlan(
-            media, codec(shape), required, default_factory=None if required else shape,
+            media,
+            codec(shape),
+            required,
+            default_factory=None if required else shape,
             parts=tuple(parts),
         )
 
@@ -508,7 +521,7 @@ def has_upload_field(annotation: Any) -> bool:
         if isinstance(part, type) and is_structured(part) and part is not dict:
             try:
                 hints = typing.get_type_hints(part)
-            except Exception:  # noqa: BLE001 - the codec will report what is wrong with it
+            except Exception:
                 continue
             if any(is_upload(each) for each in hints.values()):
                 return True
@@ -529,5 +542,3 @@ def converter_type(name: str | None) -> Any:
         "datetime": datetime.datetime,
     }
     return kinds.get(name, str)
-
-

@@ -143,9 +143,7 @@ def _parameter(owner: str, given: inspect.Parameter, annotation: Any) -> Paramet
     return parameter
 
 
-def _split(
-    parameter: Parameter, annotation: Any
-) -> tuple[Any, Marker | None, Depends | None]:
+def _split(parameter: Parameter, annotation: Any) -> tuple[Any, Marker | None, Depends | None]:
     """Take our markers out of an annotation, also out of ``Query[int] | None``."""
     origin = get_origin(annotation)
     if origin is Annotated:
@@ -154,7 +152,7 @@ def _split(
         kept = []
         for extra in extras:
             if isinstance(extra, type) and issubclass(extra, Marker):
-                extra = extra()  # noqa: PLW2901 - `Annotated[int, Query]`, brackets forgotten
+                extra = extra()
             if isinstance(extra, Marker):
                 if marker is not None:
                     raise parameter.wrong("has more than one marker")
@@ -210,7 +208,7 @@ def _hints(function: Callable[..., Any], owner: str) -> dict[str, Any]:
         # the handler was defined, which is where it is being registered.
         try:
             return typing.get_type_hints(target, localns=_callers_names(), include_extras=True)
-        except Exception:  # noqa: BLE001 - the first failure is the one to tell
+        except Exception:
             raise RegistrationError(f"{owner}: {first}") from first
     except AttributeError:
         return {}

@@ -25,9 +25,7 @@ Loc = tuple[str, ...]
 Custom = Callable[[type, Any, Loc], Iterator[Error]]
 
 
-def error(
-    kind: str, loc: Loc, msg: str, value: Any, ctx: dict[str, Any] | None = None
-) -> Error:
+def error(kind: str, loc: Loc, msg: str, value: Any, ctx: dict[str, Any] | None = None) -> Error:
     """Return one error of the contract."""
     found: Error = {"type": kind, "loc": list(loc), "msg": msg, "input": value}
     if ctx is not None:
@@ -35,9 +33,7 @@ def error(
     return found
 
 
-def violations(
-    node: mi.Type, value: Any, loc: Loc, shown: Any, custom: Custom
-) -> Iterator[Error]:
+def violations(node: mi.Type, value: Any, loc: Loc, shown: Any, custom: Custom) -> Iterator[Error]:
     """Yield what is wrong with ``value``, made of JSON's types.
 
     Args:
@@ -75,9 +71,7 @@ def _float(node: mi.FloatType, value: Any, loc: Loc, shown: Any, _: Custom) -> I
         yield from _bounds(node, value, loc, shown)
 
 
-def _bounds(
-    node: mi.IntType | mi.FloatType, value: float, loc: Loc, shown: Any
-) -> Iterator[Error]:
+def _bounds(node: mi.IntType | mi.FloatType, value: float, loc: Loc, shown: Any) -> Iterator[Error]:
     if node.ge is not None and not value >= node.ge:
         msg = f"Input should be greater than or equal to {_number(node.ge)}"
         yield error("greater_than_equal", loc, msg, shown, {"ge": node.ge})
@@ -204,9 +198,7 @@ def _items(node: Any, value: Any, loc: Loc, shown: Any) -> Iterator[Error]:
         yield error("too_long", loc, msg, shown, {"max_length": node.max_length})
 
 
-def _tuple(
-    node: mi.TupleType, value: Any, loc: Loc, shown: Any, custom: Custom
-) -> Iterator[Error]:
+def _tuple(node: mi.TupleType, value: Any, loc: Loc, shown: Any, custom: Custom) -> Iterator[Error]:
     if not isinstance(value, list | tuple):
         yield error("list_type", loc, "Input should be a valid list", shown)
         return
@@ -284,9 +276,7 @@ def _tag(node: mi.StructType, value: dict[str, Any], loc: Loc) -> Iterator[Error
         yield from _choice((node.tag,), given, (*loc, node.tag_field), given, const=True)
 
 
-def _unknown(
-    node: mi.StructType, value: dict[str, Any], loc: Loc, shown: Any
-) -> Iterator[Error]:
+def _unknown(node: mi.StructType, value: dict[str, Any], loc: Loc, shown: Any) -> Iterator[Error]:
     known = {field.encode_name for field in node.fields} | {node.tag_field}
     for name in value:
         if name not in known:
@@ -296,9 +286,7 @@ def _unknown(
             yield error("validation_error", (*loc, name), msg, seen, ctx)
 
 
-def _array_like(
-    node: Any, value: Any, loc: Loc, shown: Any, custom: Custom
-) -> Iterator[Error]:
+def _array_like(node: Any, value: Any, loc: Loc, shown: Any, custom: Custom) -> Iterator[Error]:
     if not isinstance(value, list | tuple):
         yield error("list_type", loc, "Input should be a valid list", shown)
         return
@@ -312,9 +300,7 @@ def _array_like(
             yield error("missing", (*loc, str(index)), "Field required", shown)
 
 
-def _union(
-    node: mi.UnionType, value: Any, loc: Loc, shown: Any, custom: Custom
-) -> Iterator[Error]:
+def _union(node: mi.UnionType, value: Any, loc: Loc, shown: Any, custom: Custom) -> Iterator[Error]:
     members = [inner for inner in node.types if not isinstance(inner, mi.NoneType)]
     if value is None and len(members) < len(node.types):
         return

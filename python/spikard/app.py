@@ -21,10 +21,9 @@ from spikard._hooks import run_on_request, run_on_response, run_pre_handler, run
 from spikard._plan import Planner
 from spikard._problems import problem_of
 from spikard._result import Result
-from spikard._signature import MISSING
 from spikard.datastructures import Request, State
 from spikard.di import Overrides, Provide
-from spikard.exceptions import HTTPException, NotAvailableError, RouteError
+from spikard.exceptions import HTTPException, RouteError
 from spikard.responses import Response
 from spikard.routing import (
     POLICY_OPTIONS,
@@ -64,8 +63,10 @@ class Spikard(Router):
         ```python
         app = Spikard()
 
+
         @app.get("/users/{id:int}")
         async def get_user(id: int) -> User: ...
+
 
         app.run()
         ```
@@ -422,7 +423,7 @@ class Spikard(Router):
         async def with_responses(request: Request) -> Any:
             try:
                 response = result.respond(await endpoint(request))
-            except Exception as exc:  # noqa: BLE001 - `fail` is what logs and answers
+            except Exception as exc:
                 answer = fail(request, exc)
                 response = await answer if inspect.isawaitable(answer) else answer
             return await run_on_response(last, request, response)
@@ -531,5 +532,3 @@ def _body_spec(plan: Plan) -> BodySpec | None:
 
 def _as_context_manager(lifespan: Callable[..., Any]) -> Callable[..., Any]:
     return asynccontextmanager(lifespan) if inspect.isasyncgenfunction(lifespan) else lifespan
-
-

@@ -407,9 +407,11 @@ class Router(RouteDecorators):
         ```python
         users = Router(prefix="/users")
 
+
         @users.get("/{user_id}")
         async def get_user(user_id: int) -> dict:
             return {"id": user_id}
+
 
         app.include_router(users)
         ```
