@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
+use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::message::body::{BodyError, ResponseBody};
@@ -25,6 +26,29 @@ pub trait Application: 'static {
         head: Head,
         exchange: E,
     ) -> impl Future<Output = Answer> + 'static;
+
+    /// Hears of a mistake of its own that the server had to make good.
+    fn report(&self, fault: Fault);
+}
+
+/// A mistake of an application, found by the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// More bytes than `content-length` says; the rest was left out.
+    #[error("the response body is longer than its content-length of {declared} bytes")]
+    BodyTooLong {
+        /// The declared length in bytes.
+        declared: u64,
+    },
+    /// Fewer bytes than `content-length` says; the connection was cut.
+    #[error("the response body ended {missing} bytes short of its content-length")]
+    BodyTooShort {
+        /// Bytes that did not come.
+        missing: u64,
+    },
+    /// Our own code panicked; the request was answered with 500.
+    #[error("a request ended in a panic, which is a bug of the server")]
+    Panicked,
 }
 
 /// One request's body and the way to say something before the response; the same on every

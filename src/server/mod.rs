@@ -4,6 +4,14 @@
 //! what is served is [`Application`], the seam to the protocol version is [`Exchange`].
 
 pub mod application;
+pub mod connection;
+pub mod guard;
+pub mod http1;
+pub mod limits;
+pub mod listener;
+pub mod response;
 pub mod shutdown;
+pub mod transport;
+pub mod watch;
 
-pub use application::{Answer, Application, Capabilities, Exchange, UpgradeHandler, UpgradedIo};
+pub use application::{Answer, Application, Capabilities, Exchange, Fault, UpgradeHandler, UpgradedIo};

@@ -1,0 +1,225 @@
+//! One stretch of HTTP/1 on a connection: hyper, with our guard under it and our timers around it.
+//!
+//! How this works: [`run`] drives hyper's connection inside the connection's own task. hyper reads
+//! and writes through [`GuardedIo`], which checks every byte and keeps the [`Activity`] of the
+//! connection true; orders of the watch arrive by its waker. Dropping hyper's connection drops the
+//! future of the request in flight, and that is how an application learns that its peer has gone.
+//! When a connection idles, `run` ends and gives the transport back, so that nothing but the socket
+//! is held; it is entered again at the next byte.
+
+mod exchange;
+mod respond;
+mod wire;
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+
+use super::application::{Application, UpgradeHandler};
+use super::limits::Limits;
+use super::shutdown::Stop;
+use super::transport::Transport;
+use super::watch::{Activity, Order, Phase};
+use crate::message::body::BodyError;
+use crate::message::head::Connection;
+use respond::answer;
+use wire::{GuardedIo, Wire};
+
+/// How a stretch of HTTP/1 ended.
+pub enum Outcome {
+    /// Idle: wait for the next byte.
+    Parked(Transport),
+    /// The application took the connection over; the bytes were read too far.
+    Upgraded(Transport, Bytes, UpgradeHandler),
+    /// Nothing more will be read as HTTP: answer with this status if there is one, then close.
+    Ended {
+        /// The connection.
+        transport: Transport,
+        /// What to answer a message that was refused.
+        status: Option<StatusCode>,
+        /// Whether the peer has closed its side already.
+        peer_closed: bool,
+    },
+    /// Over, at once.
+    Cut,
+}
+
+/// What all parts of one connection share.
+pub struct Shared {
+    /// Limits of the server.
+    pub limits: Rc<Limits>,
+    /// The connection's cells in the watch.
+    pub activity: Rc<Activity>,
+    /// Facts for the application.
+    pub connection: Arc<Connection>,
+    /// Whether a request is being answered.
+    in_flight: Cell<bool>,
+    /// Requests so far, over all stretches.
+    requests: Cell<u64>,
+    /// What is wrong with the body of the request in flight.
+    fault: Cell<Option<BodyError>>,
+    /// Set when the guard refused a message that has not reached the application.
+    refused: Cell<Option<StatusCode>>,
+    /// Interim responses to write before anything else.
+    interim: RefCell<BytesMut>,
+    upgrade: RefCell<Option<UpgradeHandler>>,
+}
+
+impl Shared {
+    /// The state of a new connection.
+    pub fn new(limits: Rc<Limits>, activity: Rc<Activity>, connection: Arc<Connection>) -> Self {
+        Self {
+            limits,
+            activity,
+            connection,
+            in_flight: Cell::new(false),
+            requests: Cell::new(0),
+            fault: Cell::new(None),
+            refused: Cell::new(None),
+            interim: RefCell::new(BytesMut::new()),
+            upgrade: RefCell::new(None),
+        }
+    }
+
+    fn begin_request(&self) {
+        self.in_flight.set(true);
+        self.fault.set(None);
+        self.requests.set(self.requests.get() + 1);
+        self.activity.reset_body();
+        self.activity.enter(Phase::Handling);
+    }
+
+    fn end_request(&self) {
+        self.in_flight.set(false);
+        self.activity.enter(Phase::Idle);
+    }
+
+    /// Whether the response must say that it is the last.
+    fn is_last(&self) -> bool {
+        self.requests.get() >= self.limits.max_requests_per_connection
+            || self.activity.stop() != Stop::Running
+    }
+}
+
+/// Serves HTTP/1 until the connection idles, ends or is taken over. `prefix` was read already.
+pub async fn run<A: Application>(
+    transport: Transport,
+    prefix: Bytes,
+    app: Rc<A>,
+    shared: Rc<Shared>,
+) -> Outcome {
+    let wire = Rc::new(RefCell::new(Wire::new(transport, prefix, Rc::clone(&shared))));
+    let service = {
+        let shared = Rc::clone(&shared);
+        service_fn(move |request| answer(Rc::clone(&app), Rc::clone(&shared), request))
+    };
+    let mut connection = hyper::server::conn::http1::Builder::new()
+        // Ours are checked before; hyper's are out of the way, so that there is one answer.
+        .max_headers(shared.limits.max_headers + 1)
+        .max_buf_size(shared.limits.max_header_size.max(MAX_UNSENT))
+        .serve_connection(TokioIo::new(GuardedIo::new(Rc::clone(&wire))), service);
+    shared.activity.set_parked(false);
+    let mut stopping = false;
+    let end = poll_fn(|cx| {
+        shared.activity.set_waker(cx.waker());
+        match shared.activity.stop() {
+            Stop::Running => {}
+            Stop::Graceful if stopping => {}
+            Stop::Graceful if shared.is_idle() => return Poll::Ready(End::Close(None)),
+            Stop::Graceful => {
+                stopping = true;
+                Pin::new(&mut connection).graceful_shutdown();
+            }
+            Stop::Now => return Poll::Ready(End::Cut),
+        }
+        match shared.activity.take_order() {
+            Some(Order::Close) => return Poll::Ready(End::Close(None)),
+            Some(Order::Cut) => return Poll::Ready(End::Cut),
+            Some(Order::CheckPeer) if wire.borrow().has_hung_up() => {
+                return Poll::Ready(End::Cut);
+            }
+            Some(Order::HeadTooSlow) => shared.refused.set(Some(StatusCode::REQUEST_TIMEOUT)),
+            Some(Order::BodyTooSlow) => shared.fault.set(Some(BodyError::TooSlow)),
+            Some(Order::Park) if shared.is_idle() && wire.borrow().is_between_messages() => {
+                return Poll::Ready(End::Park);
+            }
+            Some(Order::CheckPeer | Order::Park) | None => {}
+        }
+        if Pin::new(&mut connection).poll(cx).is_ready() {
+            return Poll::Ready(End::Finished);
+        }
+        let mut wire = wire.borrow_mut();
+        wire.settle(cx);
+        match shared.refused.get() {
+            Some(status) if !shared.in_flight.get() && !shared.activity.is_write_blocked() => {
+                Poll::Ready(End::Close(Some(status)))
+            }
+            _ => Poll::Pending,
+        }
+    })
+    .await;
+    let parts = connection.into_parts();
+    drop(parts.io);
+    let Some(wire) = Rc::into_inner(wire) else {
+        return Outcome::Cut;
+    };
+    let (transport, peer_closed) = wire.into_inner().into_parts();
+    match end {
+        End::Park => Outcome::Parked(transport),
+        End::Cut => Outcome::Cut,
+        End::Close(status) => Outcome::Ended { transport, status, peer_closed },
+        End::Finished => match shared.upgrade.take() {
+            Some(handler) => Outcome::Upgraded(transport, parts.read_buf, handler),
+            None => Outcome::Ended { transport, status: shared.refused.get(), peer_closed },
+        },
+    }
+}
+
+/// Bytes of a response that hyper may hold before the application has to wait.
+const MAX_UNSENT: usize = 64 * 1024;
+
+enum End {
+    Park,
+    Cut,
+    Close(Option<StatusCode>),
+    Finished,
+}
+
+impl Shared {
+    fn is_idle(&self) -> bool {
+        !self.in_flight.get()
+            && self.activity.phase() == Phase::Idle
+            && !self.activity.is_write_blocked()
+            && self.refused.get().is_none()
+    }
+}
+
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared")
+            .field("connection", &self.connection)
+            .field("activity", &self.activity)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Parked(_) => "Parked",
+            Self::Upgraded(..) => "Upgraded",
+            Self::Ended { .. } => "Ended",
+            Self::Cut => "Cut",
+        })
+    }
+}

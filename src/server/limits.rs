@@ -1,0 +1,71 @@
+//! The protocol limits and timers of a server; each is a field of `ServerConfig` in Python.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+/// Limits of one server, the same for all its connections.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default)]
+pub struct Limits {
+    /// Time for the first byte of a new connection to arrive.
+    #[serde(deserialize_with = "seconds")]
+    pub protocol_detect_timeout: Duration,
+    /// Time for a whole request head, from its first byte.
+    #[serde(deserialize_with = "seconds")]
+    pub header_timeout: Duration,
+    /// How long a request body may stand still while the application waits for it.
+    #[serde(deserialize_with = "seconds")]
+    pub body_timeout: Duration,
+    /// How long a peer may take nothing of a response that is ready.
+    #[serde(deserialize_with = "seconds")]
+    pub write_stall_timeout: Duration,
+    /// How long a connection may be idle between two requests.
+    #[serde(deserialize_with = "seconds")]
+    pub keep_alive_timeout: Duration,
+    /// Bytes a second below which a request body is too slow, after a grace of five seconds.
+    pub min_body_rate: u64,
+    /// Bytes a second below which a peer takes a waiting response too slowly, after the same grace.
+    pub min_write_rate: u64,
+    /// Bytes of a request line.
+    pub max_request_line: usize,
+    /// Bytes of a whole request head.
+    pub max_header_size: usize,
+    /// Bytes of one field line.
+    pub max_header_field: usize,
+    /// Field lines of one request.
+    pub max_headers: usize,
+    /// Connections open at once; above it the longest idle one makes room.
+    pub max_connections: usize,
+    /// Requests on one connection before it is closed, to spread load after a restart.
+    pub max_requests_per_connection: u64,
+    /// Whether bytes that parsers read in different ways are refused; see `guard`.
+    pub strict_http1: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            protocol_detect_timeout: Duration::from_secs(5),
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            write_stall_timeout: Duration::from_secs(30),
+            keep_alive_timeout: Duration::from_secs(75),
+            min_body_rate: 240,
+            min_write_rate: 240,
+            max_request_line: 16 * 1024,
+            max_header_size: 32 * 1024,
+            max_header_field: 16 * 1024,
+            max_headers: 100,
+            max_connections: 10_000,
+            max_requests_per_connection: 10_000,
+            strict_http1: true,
+        }
+    }
+}
+
+/// Reads a duration from a number of seconds; anything that is not a span of time is an error.
+fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    let seconds = f64::deserialize(deserializer)?;
+    Duration::try_from_secs_f64(seconds).map_err(serde::de::Error::custom)
+}

@@ -1,0 +1,219 @@
+//! Listening sockets, the accept loop, and the stop of a whole server.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, spawn_local};
+
+use super::application::Application;
+use super::connection;
+use super::limits::Limits;
+use super::shutdown::Stop;
+use super::transport::Transport;
+use super::watch::Watch;
+use crate::message::head::{Connection, Endpoint, Scheme};
+
+/// Pause after an accept that failed, doubling: no descriptors left is no reason to spin.
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
+/// The longest such pause.
+const LAST_BACKOFF: Duration = Duration::from_secs(1);
+
+/// A socket that connections arrive at.
+#[derive(Debug)]
+pub enum Listener {
+    /// TCP.
+    Tcp(TcpListener),
+    /// A Unix socket.
+    Unix(UnixListener),
+}
+
+impl Listener {
+    /// Takes over a listening socket of either family; call it inside the runtime.
+    ///
+    /// # Errors
+    ///
+    /// When the descriptor is no listening stream socket.
+    pub fn from_descriptor(descriptor: OwnedFd) -> io::Result<Self> {
+        let socket = socket2::Socket::from(descriptor);
+        socket.set_nonblocking(true)?;
+        match socket.domain()? {
+            socket2::Domain::UNIX => {
+                let listener = std::os::unix::net::UnixListener::from(OwnedFd::from(socket));
+                Ok(Self::Unix(UnixListener::from_std(listener)?))
+            }
+            _ => Ok(Self::Tcp(TcpListener::from_std(socket.into())?)),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Transport, Connection)> {
+        let (transport, peer, local) = match self {
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                let local = Endpoint::Tcp(stream.local_addr()?);
+                (Transport::Tcp(stream), Endpoint::Tcp(canonical(peer)), local)
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let path = listener.local_addr()?.as_pathname().map(Into::into);
+                (Transport::Unix(stream), Endpoint::Unix(None), Endpoint::Unix(path))
+            }
+        };
+        let connection = Connection {
+            peer,
+            local,
+            scheme: Scheme::Http,
+            tls: None,
+        };
+        Ok((transport, connection))
+    }
+}
+
+/// `::ffff:1.2.3.4` is `1.2.3.4`, in logs and for limits.
+fn canonical(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+/// One server: an application, its listeners and their connections, on one thread.
+#[derive(Debug)]
+pub struct Server<A> {
+    app: Rc<A>,
+    limits: Rc<Limits>,
+    watch: Rc<Watch>,
+    /// Told when a connection has ended.
+    ended: Rc<Notify>,
+    listeners: RefCell<Vec<AbortHandle>>,
+    clock: RefCell<Option<AbortHandle>>,
+    stopping: Cell<bool>,
+}
+
+impl<A: Application> Server<A> {
+    /// A server without listeners.
+    pub fn new(app: Rc<A>, limits: Limits) -> Self {
+        let limits = Rc::new(limits);
+        Self {
+            app,
+            watch: Rc::new(Watch::new(Rc::clone(&limits))),
+            limits,
+            ended: Rc::new(Notify::new()),
+            listeners: RefCell::new(Vec::new()),
+            clock: RefCell::new(None),
+            stopping: Cell::new(false),
+        }
+    }
+
+    /// Accepts connections from `listener` until the stop; call it inside the runtime.
+    pub fn listen(self: &Rc<Self>, listener: Listener) {
+        if self.clock.borrow().is_none() {
+            let watch = Rc::clone(&self.watch);
+            let clock = spawn_local(async move { watch.run().await });
+            self.clock.replace(Some(clock.abort_handle()));
+        }
+        let server = Rc::clone(self);
+        let accepting = spawn_local(async move { server.accept(listener).await });
+        self.listeners.borrow_mut().push(accepting.abort_handle());
+    }
+
+    /// How many connections there are.
+    pub fn connections(&self) -> usize {
+        self.watch.len()
+    }
+
+    /// Stops: closes the listeners, lets requests in flight finish for up to `grace`, then cuts
+    /// what is left. Returns how many connections were cut.
+    pub async fn stop(&self, grace: Duration) -> usize {
+        self.begin_stop();
+        let _ = tokio::time::timeout(grace, self.all_ended()).await;
+        let cut = self.watch.len();
+        self.watch.stop(Stop::Now);
+        // What is left only has to drop its future: no application code holds it up.
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.all_ended()).await;
+        if let Some(clock) = self.clock.take() {
+            clock.abort();
+        }
+        cut
+    }
+
+    /// Closes the listeners and tells connections to finish.
+    pub fn begin_stop(&self) {
+        self.stopping.set(true);
+        for listener in self.listeners.take() {
+            listener.abort();
+        }
+        self.watch.stop(Stop::Graceful);
+    }
+
+    /// Cuts everything.
+    pub fn stop_now(&self) {
+        self.begin_stop();
+        self.watch.stop(Stop::Now);
+    }
+
+    async fn all_ended(&self) {
+        while !self.watch.is_empty() {
+            self.ended.notified().await;
+        }
+    }
+
+    async fn accept(self: Rc<Self>, listener: Listener) {
+        let mut backoff = FIRST_BACKOFF;
+        loop {
+            match listener.accept().await {
+                Ok((transport, connection)) => {
+                    backoff = FIRST_BACKOFF;
+                    self.admit(transport, connection);
+                }
+                // The peer gave up before we took it; nothing is wrong with us.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(_) => {
+                    tokio::time::sleep(backoff).await;
+                    backoff = (backoff * 2).min(LAST_BACKOFF);
+                }
+            }
+        }
+    }
+
+    fn admit(&self, transport: Transport, connection: Connection) {
+        if self.watch.len() >= self.limits.max_connections && !self.watch.evict_longest_idle() {
+            return; // full of work: closing at once is the clearest answer before any byte
+        }
+        let (key, activity) = self.watch.add();
+        let serving = connection::serve(
+            transport,
+            Arc::new(connection),
+            Rc::clone(&self.app),
+            Rc::clone(&self.limits),
+            activity,
+        );
+        let leave = Leave {
+            key,
+            watch: Rc::clone(&self.watch),
+            ended: Rc::clone(&self.ended),
+        };
+        spawn_local(async move {
+            let _leave = leave;
+            serving.await;
+        });
+    }
+}
+
+/// Takes a connection out of the watch however its task ends.
+struct Leave {
+    key: usize,
+    watch: Rc<Watch>,
+    ended: Rc<Notify>,
+}
+
+impl Drop for Leave {
+    fn drop(&mut self) {
+        self.watch.remove(self.key);
+        self.ended.notify_waiters();
+    }
+}
