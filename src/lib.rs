@@ -5,6 +5,8 @@
 //! around every handler), `server` (sockets), `bridge` (everything that knows Python; feature
 //! `python`).
 
+#[cfg(feature = "python")]
+mod bridge;
 pub mod message;
 pub mod pipeline;
 pub mod protocol;

@@ -1,0 +1,17 @@
+//! The bridge to Python: everything that names `pyo3`, and nothing else does.
+
+mod gil;
+mod reactor;
+mod task;
+
+use pyo3::prelude::*;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The extension module `spikard._spikard`.
+#[pymodule]
+fn _spikard(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<reactor::Reactor>()?;
+    Ok(())
+}

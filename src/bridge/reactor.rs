@@ -1,0 +1,308 @@
+//! The reactor of one worker: asyncio's selector, which runs the server inside `select`.
+//!
+//! How this works: asyncio calls `select(timeout)` when it has nothing to run. We run a Tokio
+//! runtime until one of asyncio's own descriptors is readable, the time is up, or a step into
+//! Python put something on the loop. asyncio's descriptors stay in an ordinary selector whose
+//! epoll or kqueue descriptor Tokio watches.
+//!
+//! Things that are easy to get wrong here:
+//! - Nested epoll is edge-triggered for us. Readiness is cleared only after `poll` has shown that
+//!   nothing is left, so a callback that reads 1 of 10 bytes loses no wake-up.
+//! - Tokio swallows EINTR, so Python's signal handlers need `signal.set_wakeup_fd`; we watch that
+//!   descriptor too.
+//! - A handler that has returned may have scheduled something: [`Reactor::after_step`] looks.
+//! - Waking a task from outside the runtime costs a system call. What asyncio completes between
+//!   two `select`s is kept and woken from the inside by the next one.
+
+#![expect(unsafe_code, reason = "the runtime crosses `detach` on its own thread")]
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future as _, poll_fn};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PySequence};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::gil;
+use super::task::Tasks;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
+}
+
+/// asyncio's selector and the runtime behind it. Lives and dies on one thread.
+#[pyclass(unsendable, module = "spikard._spikard")]
+pub(crate) struct Reactor {
+    runtime: Option<LocalRuntime>,
+    core: Rc<Core>,
+}
+
+/// What the parts of the bridge on this thread share.
+pub(crate) struct Core {
+    /// Tasks whose coroutine has not finished.
+    pub(crate) tasks: Tasks,
+    /// The running event loop.
+    pub(crate) event_loop: Py<PyAny>,
+    /// `loop._ready`, a deque; `loop._scheduled`, a heap of timer handles.
+    ready: Py<PySequence>,
+    scheduled: Py<PyList>,
+    /// The earliest timer when `select` began, as an address to compare with.
+    earliest: Cell<usize>,
+    /// Whether `select` is running, so that wakers may be woken directly.
+    inside: Cell<bool>,
+    /// Whether Python put something on the loop.
+    pending: Cell<bool>,
+    root: RefCell<Option<Waker>>,
+    woken: RefCell<Vec<Waker>>,
+    inner: RefCell<Option<AsyncFd<Descriptor>>>,
+    signals: RefCell<Option<AsyncFd<Descriptor>>>,
+    sleep: RefCell<Option<Pin<Box<Sleep>>>>,
+}
+
+/// A descriptor that somebody else owns and closes after the reactor.
+struct Descriptor(RawFd);
+
+impl AsRawFd for Descriptor {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+impl Core {
+    /// The core of the reactor that runs on this thread.
+    pub(crate) fn current() -> Option<Rc<Self>> {
+        CURRENT.with_borrow(Clone::clone)
+    }
+
+    /// Wakes a task of the runtime, at the latest when `select` is entered.
+    pub(crate) fn wake(&self, waker: &Waker) {
+        if self.inside.get() {
+            waker.wake_by_ref();
+        } else {
+            self.woken.borrow_mut().push(waker.clone());
+        }
+    }
+
+    /// Looks whether a step into Python left something for the loop to do; call it after each.
+    pub(crate) fn after_step(&self, py: Python<'_>) {
+        if self.pending.get() || !self.inside.get() {
+            return;
+        }
+        let has_work = self.ready.bind(py).len().is_ok_and(|length| length > 0)
+            || self.earliest_timer(py) != self.earliest.get();
+        if has_work {
+            self.pending.set(true);
+            if let Some(root) = &*self.root.borrow() {
+                root.wake_by_ref();
+            }
+        }
+    }
+
+    fn earliest_timer(&self, py: Python<'_>) -> usize {
+        self.scheduled
+            .bind(py)
+            .get_item(0)
+            .map_or(0, |handle| handle.as_ptr() as usize)
+    }
+
+    /// The future that `select` blocks on: ready when asyncio has to go on, with whether its own
+    /// selector has events.
+    async fn turn(&self, timeout: Option<f64>) -> bool {
+        for waker in self.woken.borrow_mut().drain(..) {
+            waker.wake();
+        }
+        let at_once = timeout.is_some_and(|seconds| seconds <= 0.0);
+        let has_events = poll_fn(|cx| Poll::Ready(self.poll_events(cx))).await;
+        if at_once || has_events {
+            // The sockets get their turn also when asyncio is always busy.
+            tokio::task::yield_now().await;
+            return has_events || poll_fn(|cx| Poll::Ready(self.poll_events(cx))).await;
+        }
+        let mut sleep = self.sleep.take();
+        if let Some(seconds) = timeout {
+            // A timer too far away to be represented is as good as none.
+            let until = Duration::try_from_secs_f64(seconds)
+                .ok()
+                .and_then(|timeout| Instant::now().checked_add(timeout));
+            match (&mut sleep, until) {
+                (Some(sleep), Some(until)) => sleep.as_mut().reset(until),
+                (slot, Some(until)) => *slot = Some(Box::pin(sleep_until(until))),
+                (slot, None) => *slot = None,
+            }
+        }
+        let has_timeout = timeout.is_some();
+        let has_events = poll_fn(|cx| {
+            self.set_root(cx.waker());
+            if self.poll_events(cx) {
+                return Poll::Ready(true);
+            }
+            if self.pending.get() {
+                return Poll::Ready(false);
+            }
+            match &mut sleep {
+                Some(sleep) if has_timeout => sleep.as_mut().poll(cx).map(|()| false),
+                _ => Poll::Pending,
+            }
+        })
+        .await;
+        self.sleep.replace(sleep);
+        has_events
+    }
+
+    /// Whether asyncio's selector has events or a signal has come; else `cx` hears of both.
+    fn poll_events(&self, cx: &mut Context<'_>) -> bool {
+        let has = |slot: &RefCell<Option<AsyncFd<Descriptor>>>, cx: &mut Context<'_>| {
+            slot.borrow().as_ref().is_some_and(|fd| poll_readable(fd, cx))
+        };
+        has(&self.signals, cx) || has(&self.inner, cx)
+    }
+
+    fn set_root(&self, waker: &Waker) {
+        let mut root = self.root.borrow_mut();
+        if root.as_ref().is_none_or(|root| !root.will_wake(waker)) {
+            *root = Some(waker.clone());
+        }
+    }
+}
+
+/// Whether the descriptor is readable now; else `cx` is woken once it is.
+fn poll_readable(descriptor: &AsyncFd<Descriptor>, cx: &mut Context<'_>) -> bool {
+    while let Poll::Ready(Ok(mut guard)) = descriptor.poll_read_ready(cx) {
+        // SAFETY: the owner keeps the descriptor open for as long as the reactor watches it.
+        let fd = unsafe { BorrowedFd::borrow_raw(descriptor.get_ref().0) };
+        let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        match rustix::event::poll(&mut fds, Some(&at_once)) {
+            Ok(0) => guard.clear_ready(),
+            _ => return true,
+        }
+    }
+    false
+}
+
+/// Carries values across `detach`, which asks for `Send` to keep `Py` references out.
+struct SameThread<T>(T);
+
+// SAFETY: `detach` runs its closure on the calling thread; nothing is sent anywhere.
+unsafe impl<T> Send for SameThread<T> {}
+
+impl<T> SameThread<T> {
+    fn get(&self) -> &T {
+        &self.0
+    }
+}
+
+#[pymethods]
+impl Reactor {
+    /// A reactor for `event_loop`, to be used on this thread only.
+    #[new]
+    fn new(event_loop: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let runtime = Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .max_blocking_threads(16)
+            .on_thread_park(gil::release)
+            .on_thread_unpark(gil::hold)
+            .build_local(LocalOptions::default())?;
+        let core = Rc::new(Core {
+            tasks: Tasks::new(event_loop)?,
+            event_loop: event_loop.clone().unbind(),
+            ready: event_loop.getattr("_ready")?.cast_into::<PySequence>()?.unbind(),
+            scheduled: event_loop.getattr("_scheduled")?.cast_into::<PyList>()?.unbind(),
+            earliest: Cell::new(0),
+            inside: Cell::new(false),
+            pending: Cell::new(false),
+            root: RefCell::new(None),
+            woken: RefCell::new(Vec::new()),
+            inner: RefCell::new(None),
+            signals: RefCell::new(None),
+            sleep: RefCell::new(None),
+        });
+        CURRENT.with_borrow_mut(|current| {
+            if current.is_some() {
+                return Err(PyRuntimeError::new_err("this thread has a reactor already"));
+            }
+            *current = Some(Rc::clone(&core));
+            Ok(())
+        })?;
+        Ok(Self { runtime: Some(runtime), core })
+    }
+
+    /// Watches asyncio's own selector by its descriptor.
+    fn watch_selector(&self, descriptor: RawFd) -> PyResult<()> {
+        self.watch(&self.core.inner, descriptor)
+    }
+
+    /// Watches the descriptor that `signal.set_wakeup_fd` writes to.
+    fn watch_signals(&self, descriptor: RawFd) -> PyResult<()> {
+        self.watch(&self.core.signals, descriptor)
+    }
+
+    /// Serves until asyncio has to go on; `True` when its own selector may have events.
+    ///
+    /// `timeout` is in seconds; `None` waits for ever, 0 or less does not wait.
+    fn select(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
+        let runtime = self.runtime()?;
+        let core = &self.core;
+        core.pending.set(false);
+        core.earliest.set(core.earliest_timer(py));
+        let crossing = SameThread((runtime, core));
+        let has_events = py.detach(move || {
+            let (runtime, core) = crossing.get();
+            gil::hold();
+            core.inside.set(true);
+            let has_events = runtime.block_on(core.turn(timeout));
+            core.inside.set(false);
+            gil::release();
+            has_events
+        });
+        Ok(has_events)
+    }
+
+    /// Ends the runtime with everything that still runs in it. Idempotent; call it before the
+    /// interpreter finalises.
+    fn close(&mut self) {
+        let Some(runtime) = self.runtime.take() else { return };
+        {
+            let _context = runtime.enter();
+            self.core.inner.take();
+            self.core.signals.take();
+            self.core.sleep.take();
+        }
+        runtime.shutdown_background();
+        CURRENT.with_borrow_mut(Option::take);
+    }
+}
+
+impl Reactor {
+    /// The runtime to spawn on.
+    ///
+    /// # Errors
+    ///
+    /// `RuntimeError` once the reactor is closed.
+    pub(crate) fn runtime(&self) -> PyResult<&LocalRuntime> {
+        self.runtime
+            .as_ref()
+            .ok_or_else(|| PyRuntimeError::new_err("the reactor is closed"))
+    }
+
+    fn watch(&self, slot: &RefCell<Option<AsyncFd<Descriptor>>>, descriptor: RawFd) -> PyResult<()> {
+        if descriptor < 0 {
+            return Err(PyValueError::new_err("a descriptor is not negative"));
+        }
+        let _context = self.runtime()?.enter();
+        let watched = AsyncFd::with_interest(Descriptor(descriptor), Interest::READABLE)?;
+        slot.replace(Some(watched));
+        Ok(())
+    }
+}
