@@ -1,7 +1,14 @@
 //! The bridge to Python: everything that names `pyo3`, and nothing else does.
 
+mod asgi;
+mod awaitable;
+mod buffer;
+mod errors;
 mod gil;
+mod outlet;
 mod reactor;
+mod registry;
+mod server;
 mod task;
 
 use pyo3::prelude::*;
@@ -13,5 +20,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[pymodule]
 fn _spikard(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<reactor::Reactor>()?;
+    module.add_class::<server::AsgiServer>()?;
     Ok(())
 }

@@ -8,8 +8,8 @@
 //! Things that are easy to get wrong here:
 //! - Nested epoll is edge-triggered for us. Readiness is cleared only after `poll` has shown that
 //!   nothing is left, so a callback that reads 1 of 10 bytes loses no wake-up.
-//! - Tokio swallows EINTR, so Python's signal handlers need `signal.set_wakeup_fd`; we watch that
-//!   descriptor too.
+//! - Tokio swallows EINTR, so Python's signal handlers need `signal.set_wakeup_fd`, with the other
+//!   end among asyncio's own descriptors (`spikard._loop`).
 //! - A handler that has returned may have scheduled something: [`Reactor::after_step`] looks.
 //! - Waking a task from outside the runtime costs a system call. What asyncio completes between
 //!   two `select`s is kept and woken from the inside by the next one.
@@ -17,8 +17,8 @@
 #![expect(unsafe_code, reason = "the runtime crosses `detach` on its own thread")]
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future as _, poll_fn};
-use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
+use std::future::{Future, poll_fn};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
@@ -64,18 +64,8 @@ pub(crate) struct Core {
     pending: Cell<bool>,
     root: RefCell<Option<Waker>>,
     woken: RefCell<Vec<Waker>>,
-    inner: RefCell<Option<AsyncFd<Descriptor>>>,
-    signals: RefCell<Option<AsyncFd<Descriptor>>>,
+    inner: RefCell<Option<AsyncFd<OwnedFd>>>,
     sleep: RefCell<Option<Pin<Box<Sleep>>>>,
-}
-
-/// A descriptor that somebody else owns and closes after the reactor.
-struct Descriptor(RawFd);
-
-impl AsRawFd for Descriptor {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0
-    }
 }
 
 impl Core {
@@ -159,12 +149,10 @@ impl Core {
         has_events
     }
 
-    /// Whether asyncio's selector has events or a signal has come; else `cx` hears of both.
+    /// Whether asyncio's selector has events; else `cx` hears of it.
     fn poll_events(&self, cx: &mut Context<'_>) -> bool {
-        let has = |slot: &RefCell<Option<AsyncFd<Descriptor>>>, cx: &mut Context<'_>| {
-            slot.borrow().as_ref().is_some_and(|fd| poll_readable(fd, cx))
-        };
-        has(&self.signals, cx) || has(&self.inner, cx)
+        let inner = self.inner.borrow();
+        inner.as_ref().is_some_and(|inner| poll_readable(inner, cx))
     }
 
     fn set_root(&self, waker: &Waker) {
@@ -176,11 +164,9 @@ impl Core {
 }
 
 /// Whether the descriptor is readable now; else `cx` is woken once it is.
-fn poll_readable(descriptor: &AsyncFd<Descriptor>, cx: &mut Context<'_>) -> bool {
+fn poll_readable(descriptor: &AsyncFd<OwnedFd>, cx: &mut Context<'_>) -> bool {
     while let Poll::Ready(Ok(mut guard)) = descriptor.poll_read_ready(cx) {
-        // SAFETY: the owner keeps the descriptor open for as long as the reactor watches it.
-        let fd = unsafe { BorrowedFd::borrow_raw(descriptor.get_ref().0) };
-        let mut fds = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+        let mut fds = [PollFd::new(descriptor.get_ref(), PollFlags::IN)];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         match rustix::event::poll(&mut fds, Some(&at_once)) {
             Ok(0) => guard.clear_ready(),
@@ -225,7 +211,6 @@ impl Reactor {
             root: RefCell::new(None),
             woken: RefCell::new(Vec::new()),
             inner: RefCell::new(None),
-            signals: RefCell::new(None),
             sleep: RefCell::new(None),
         });
         CURRENT.with_borrow_mut(|current| {
@@ -238,14 +223,19 @@ impl Reactor {
         Ok(Self { runtime: Some(runtime), core })
     }
 
-    /// Watches asyncio's own selector by its descriptor.
+    /// Watches asyncio's own selector by its descriptor, which is duplicated.
     fn watch_selector(&self, descriptor: RawFd) -> PyResult<()> {
-        self.watch(&self.core.inner, descriptor)
-    }
-
-    /// Watches the descriptor that `signal.set_wakeup_fd` writes to.
-    fn watch_signals(&self, descriptor: RawFd) -> PyResult<()> {
-        self.watch(&self.core.signals, descriptor)
+        if descriptor < 0 {
+            return Err(PyValueError::new_err("a descriptor is not negative"));
+        }
+        // SAFETY: the caller owns the descriptor and keeps it open during this call.
+        let owned = unsafe { BorrowedFd::borrow_raw(descriptor) }.try_clone_to_owned()?;
+        let _context = self.runtime()?.enter();
+        // SAFETY: the `AsyncFd` owns the descriptor, which is closed only after it is deregistered.
+        let watched = unsafe { AsyncFd::register_with_interest(owned, Interest::READABLE) }
+            .map_err(std::io::Error::from)?;
+        self.core.inner.replace(Some(watched));
+        Ok(())
     }
 
     /// Serves until asyncio has to go on; `True` when its own selector may have events.
@@ -276,7 +266,6 @@ impl Reactor {
         {
             let _context = runtime.enter();
             self.core.inner.take();
-            self.core.signals.take();
             self.core.sleep.take();
         }
         runtime.shutdown_background();
@@ -296,13 +285,20 @@ impl Reactor {
             .ok_or_else(|| PyRuntimeError::new_err("the reactor is closed"))
     }
 
-    fn watch(&self, slot: &RefCell<Option<AsyncFd<Descriptor>>>, descriptor: RawFd) -> PyResult<()> {
-        if descriptor < 0 {
-            return Err(PyValueError::new_err("a descriptor is not negative"));
-        }
+    /// What this thread's parts of the bridge share.
+    pub(crate) fn core(&self) -> &Rc<Core> {
+        &self.core
+    }
+
+    /// Runs `work` where sockets and tasks of the runtime can be made.
+    pub(crate) fn enter<T>(&self, work: impl FnOnce() -> PyResult<T>) -> PyResult<T> {
         let _context = self.runtime()?.enter();
-        let watched = AsyncFd::with_interest(Descriptor(descriptor), Interest::READABLE)?;
-        slot.replace(Some(watched));
+        work()
+    }
+
+    /// Runs a future on the reactor.
+    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + 'static) -> PyResult<()> {
+        self.runtime()?.spawn_local(future);
         Ok(())
     }
 }

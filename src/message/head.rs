@@ -1,8 +1,10 @@
 //! A request's head together with what is known of the connection it came on.
 
+use std::any::Any;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::{HeaderMap, Method, Uri, Version};
 
@@ -58,6 +60,31 @@ pub struct Connection {
     pub scheme: Scheme,
     /// What TLS settled; `None` on a plain connection.
     pub tls: Option<Tls>,
+    /// What the application's side derives from the facts once, for all requests.
+    pub memo: Memo,
+}
+
+/// A place for one value, filled at most once; empty in a clone.
+#[derive(Default)]
+pub struct Memo(OnceLock<Box<dyn Any + Send + Sync>>);
+
+impl Memo {
+    /// The value, made by `make` the first time; `None` when it was made with another type.
+    pub fn value<T: Any + Send + Sync>(&self, make: impl FnOnce() -> T) -> Option<&T> {
+        self.0.get_or_init(|| Box::new(make())).downcast_ref()
+    }
+}
+
+impl Clone for Memo {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl fmt::Debug for Memo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Memo")
+    }
 }
 
 /// One end of a connection.

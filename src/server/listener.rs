@@ -18,7 +18,7 @@ use super::limits::Limits;
 use super::shutdown::Stop;
 use super::transport::Transport;
 use super::watch::Watch;
-use crate::message::head::{Connection, Endpoint, Scheme};
+use crate::message::head::{Connection, Endpoint, Memo, Scheme};
 
 /// Pause after an accept that failed, doubling: no descriptors left is no reason to spin.
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
@@ -71,6 +71,7 @@ impl Listener {
             local,
             scheme: Scheme::Http,
             tls: None,
+            memo: Memo::default(),
         };
         Ok((transport, connection))
     }

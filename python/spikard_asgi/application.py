@@ -1,0 +1,66 @@
+"""ASGI applications as callables: what counts as one, and how an older form becomes a new one."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    Scope = dict[str, Any]
+    Receive = Callable[[], Awaitable[dict[str, Any]]]
+    Send = Callable[[dict[str, Any]], Awaitable[None]]
+    Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def single_callable(application: Any) -> Application:
+    """Return `application` in the ASGI 3 form, `await app(scope, receive, send)`.
+
+    A legacy application, `app(scope)` that returns `async (receive, send)`, is wrapped. A callable
+    that is not `async` but returns an awaitable is an ASGI 3 application as it is.
+
+    Raises:
+        TypeError: `application` cannot be called.
+    """
+    if not callable(application):
+        raise TypeError(f"expected an ASGI application, got {type(application).__name__}")
+    if not _is_double_callable(application):
+        checked: Application = application
+        return checked
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        instance = application(scope)
+        await instance(receive, send)
+
+    return wrapped
+
+
+def _is_double_callable(application: Any) -> bool:
+    call = application
+    if inspect.isclass(application):
+        call = application.__init__
+    try:
+        parameters = list(inspect.signature(call).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    if inspect.isclass(application):
+        parameters = parameters[1:]
+    elif inspect.iscoroutinefunction(application):
+        return False
+    positional = [
+        parameter
+        for parameter in parameters
+        if parameter.kind
+        in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        and parameter.default is inspect.Parameter.empty
+    ]
+    takes_more = any(
+        parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters
+    )
+    return len(positional) == 1 and not takes_more
+
+
+async def as_coroutine(awaitable: Awaitable[Any]) -> Any:
+    """Await `awaitable`: a coroutine around what is not one."""
+    return await awaitable

@@ -1,0 +1,45 @@
+"""What goes wrong between an ASGI application and its server.
+
+    Exception
+    ├── ClientDisconnected (OSError)   `send` after the client has gone
+    └── ProtocolError (RuntimeError)   an event that the protocol does not allow
+"""
+
+from __future__ import annotations
+
+
+class ClientDisconnected(OSError):  # noqa: N818  # the ASGI specification speaks of the event
+    """The client has gone, and the response cannot reach it (ASGI HTTP 2.4, "Disconnected Client").
+
+    The server takes it back out of the application without a word in the log.
+    """
+
+
+class ProtocolError(RuntimeError):
+    """An event came out of order, or has a value that cannot be sent."""
+
+
+def is_disconnect(error: BaseException) -> bool:
+    """Return whether `error` is nothing but a client that has gone.
+
+    Frameworks wrap what `send` raises: in an exception group of their task group, or in an
+    exception of their own whose cause or context it is.
+    """
+    seen: set[int] = set()
+    pending: list[BaseException] = [error]
+    while pending:
+        current = pending.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        if isinstance(current, ClientDisconnected):
+            continue
+        group = getattr(current, "exceptions", None)
+        if isinstance(group, tuple) and group:
+            pending.extend(group)
+            continue
+        wrapped = current.__cause__ or current.__context__
+        if wrapped is None:
+            return False
+        pending.append(wrapped)
+    return True

@@ -1,0 +1,179 @@
+//! From the dictionaries that an ASGI application sends to typed events.
+
+use bytes::Bytes;
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyString, PyTuple};
+
+use crate::bridge::{buffer, errors};
+use crate::protocol::asgi::http::SendEvent;
+use crate::protocol::asgi::{EventError, Fields};
+
+/// Reads an event of the HTTP protocol.
+pub(super) fn http(event: &Bound<'_, PyAny>) -> PyResult<SendEvent> {
+    let py = event.py();
+    let event = Event::new(event)?;
+    let kind = event.kind("http")?;
+    match kind.to_str()? {
+        "http.response.start" => Ok(SendEvent::Start {
+            status: event.status("http.response.start")?,
+            headers: event.headers("http.response.start")?,
+            trailers: event.flag("http.response.start", intern!(py, "trailers"))?,
+        }),
+        "http.response.body" => Ok(SendEvent::Body {
+            body: event.bytes("http.response.body", intern!(py, "body"))?,
+            more: event.flag("http.response.body", intern!(py, "more_body"))?,
+        }),
+        "http.response.trailers" => Ok(SendEvent::Trailers {
+            headers: event.headers("http.response.trailers")?,
+            more: event.flag("http.response.trailers", intern!(py, "more_trailers"))?,
+        }),
+        "http.response.early_hint" => Ok(SendEvent::EarlyHint {
+            links: event.links()?,
+        }),
+        other => Err(errors::event_error(&EventError::UnknownType {
+            protocol: "http",
+            got: shortened(other),
+        })),
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+struct Event<'a, 'py>(&'a Bound<'py, PyDict>);
+
+impl<'a, 'py> Event<'a, 'py> {
+    fn new(event: &'a Bound<'py, PyAny>) -> PyResult<Self> {
+        match event.cast::<PyDict>() {
+            Ok(event) => Ok(Self(event)),
+            Err(_) => Err(errors::event_error(&EventError::NotADict {
+                got: type_name(event),
+            })),
+        }
+    }
+
+    fn kind(&self, protocol: &'static str) -> PyResult<Bound<'py, PyString>> {
+        let py = self.0.py();
+        let missing = EventError::MissingKey { event: protocol, key: "type" };
+        let kind = self
+            .0
+            .get_item(intern!(py, "type"))?
+            .ok_or_else(|| errors::event_error(&missing))?;
+        kind.cast_into::<PyString>()
+            .map_err(|error| wrong_type(protocol, "type", "a str", &error.into_inner()))
+    }
+
+    fn status(&self, event: &'static str) -> PyResult<i64> {
+        let py = self.0.py();
+        let missing = EventError::MissingKey { event, key: "status" };
+        let status = self
+            .0
+            .get_item(intern!(py, "status"))?
+            .ok_or_else(|| errors::event_error(&missing))?;
+        if !status.is_instance_of::<PyInt>() || status.is_instance_of::<PyBool>() {
+            return Err(wrong_type(event, "status", "an int", &status));
+        }
+        Ok(status.extract().unwrap_or(i64::MAX))
+    }
+
+    fn flag(&self, event: &'static str, key: &Bound<'py, PyString>) -> PyResult<bool> {
+        match self.0.get_item(key)? {
+            None => Ok(false),
+            Some(value) => match value.cast::<PyBool>() {
+                Ok(flag) => Ok(flag.is_true()),
+                // Frameworks send the ints 0 and 1, and uvicorn takes any truth value.
+                Err(_) if value.is_instance_of::<PyInt>() || value.is_none() => value.is_truthy(),
+                Err(_) => Err(wrong_type(event, "more_body", "a bool", &value)),
+            },
+        }
+    }
+
+    fn bytes(&self, event: &'static str, key: &Bound<'py, PyString>) -> PyResult<Bytes> {
+        match self.0.get_item(key)? {
+            None => Ok(Bytes::new()),
+            Some(body) => buffer::from_bytes_like(&body)
+                .map_err(|_| wrong_type(event, "body", "bytes", &body)),
+        }
+    }
+
+    fn headers(&self, event: &'static str) -> PyResult<Fields> {
+        let Some(headers) = self.0.get_item(intern!(self.0.py(), "headers"))? else {
+            return Ok(Fields::default());
+        };
+        let mut fields = Fields::with_capacity(headers.len().unwrap_or(0));
+        let pairs = headers
+            .try_iter()
+            .map_err(|_| wrong_type(event, "headers", "an iterable of pairs of bytes", &headers))?;
+        for pair in pairs {
+            let pair = pair?;
+            let (name, value) = name_and_value(event, &pair)?;
+            fields
+                .push(name.as_bytes(), value.as_bytes())
+                .map_err(|error| errors::protocol_error(pair.py(), &error.to_string()))?;
+        }
+        Ok(fields)
+    }
+
+    fn links(&self) -> PyResult<Vec<Bytes>> {
+        let event = "http.response.early_hint";
+        let Some(links) = self.0.get_item(intern!(self.0.py(), "links"))? else {
+            return Ok(Vec::new());
+        };
+        let links = links
+            .try_iter()
+            .map_err(|_| wrong_type(event, "links", "an iterable of bytes", &links))?;
+        links
+            .map(|link| {
+                let link = link?;
+                buffer::from_bytes_like(&link)
+                    .map_err(|_| wrong_type(event, "links", "an iterable of bytes", &link))
+            })
+            .collect()
+    }
+}
+
+/// The two halves of a header: a tuple or list of two `bytes`.
+fn name_and_value<'py>(
+    event: &'static str,
+    pair: &Bound<'py, PyAny>,
+) -> PyResult<(Bound<'py, PyBytes>, Bound<'py, PyBytes>)> {
+    let wrong = |got: &Bound<'_, PyAny>| wrong_type(event, "headers", "pairs of bytes", got);
+    let (name, value) = match pair.cast::<PyTuple>() {
+        Ok(tuple) if tuple.len() == 2 => (tuple.get_item(0)?, tuple.get_item(1)?),
+        _ => pair
+            .extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>()
+            .or_else(|_| {
+                let items: Vec<Bound<'py, PyAny>> = pair.extract().map_err(|_| wrong(pair))?;
+                <[_; 2]>::try_from(items)
+                    .map(|[name, value]| (name, value))
+                    .map_err(|_| wrong(pair))
+            })?,
+    };
+    match (name.cast_into::<PyBytes>(), value.cast_into::<PyBytes>()) {
+        (Ok(name), Ok(value)) => Ok((name, value)),
+        (Err(error), _) | (_, Err(error)) => Err(wrong(&error.into_inner())),
+    }
+}
+
+fn wrong_type(
+    event: &'static str,
+    key: &'static str,
+    expected: &'static str,
+    got: &Bound<'_, PyAny>,
+) -> PyErr {
+    errors::event_error(&EventError::WrongType {
+        event,
+        key,
+        expected,
+        got: type_name(got),
+    })
+}
+
+fn type_name(object: &Bound<'_, PyAny>) -> String {
+    object
+        .get_type()
+        .name()
+        .map_or_else(|_| "an object".to_owned(), |name| name.to_string())
+}

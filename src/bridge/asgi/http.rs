@@ -1,0 +1,411 @@
+//! One HTTP request of an ASGI application: its `receive`, its `send`, and the answer between.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use http::{Method, Response, StatusCode};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use super::{AsgiApplication, event, scope};
+use crate::bridge::awaitable;
+use crate::bridge::errors;
+use crate::bridge::outlet::{Driven, Outlet};
+use crate::bridge::reactor::Core;
+use crate::bridge::registry::{Key, Registry};
+use crate::bridge::task::{Started, Tasks};
+use crate::message::body::{BodyError, ResponseBody};
+use crate::message::head::Head;
+use crate::protocol::asgi::http::{
+    Action, Content, RequestFacts, Responder, ResponseHead, Then, Unfinished, Write,
+};
+use crate::server::response::bare;
+use crate::server::{Answer, Exchange};
+
+thread_local! {
+    static CYCLES: Registry<Cycle> = const { Registry::new() };
+}
+
+/// A request from its head to its application's end.
+struct Cycle {
+    core: Rc<Core>,
+    app: Rc<AsgiApplication>,
+    exchange: RefCell<Box<dyn Exchange>>,
+    responder: RefCell<Responder>,
+    answer: RefCell<Option<Answer>>,
+    outlet: RefCell<Option<Rc<Outlet>>>,
+    /// The connection's task, which has to look when an answer is there.
+    connection: RefCell<Option<Waker>>,
+    /// Futures of `receive` calls that wait.
+    receivers: RefCell<VecDeque<Py<PyAny>>>,
+    /// The application has been given the whole body.
+    body_given: Cell<bool>,
+    gone: Cell<bool>,
+}
+
+/// Serves one request.
+pub(super) async fn serve<E: Exchange>(
+    app: Rc<AsgiApplication>,
+    core: Rc<Core>,
+    head: Head,
+    exchange: E,
+) -> Answer {
+    let capabilities = exchange.capabilities();
+    let facts = RequestFacts {
+        is_head: head.method == Method::HEAD,
+        version: head.version,
+        trailers: capabilities.trailers,
+        early_hints: capabilities.early_hints,
+    };
+    let cycle = Rc::new(Cycle {
+        core,
+        app,
+        exchange: RefCell::new(Box::new(exchange)),
+        responder: RefCell::new(Responder::new(facts)),
+        answer: RefCell::new(None),
+        outlet: RefCell::new(None),
+        connection: RefCell::new(None),
+        receivers: RefCell::new(VecDeque::new()),
+        body_given: Cell::new(false),
+        gone: Cell::new(false),
+    });
+    let mut guard = Watched(Some(cycle));
+    let mut started = false;
+    let answer = poll_fn(|cx| {
+        let cycle = guard.0.as_ref().expect("it is taken out only when the answer is there");
+        cycle.connection.replace(Some(cx.waker().clone()));
+        if started {
+            cycle.drive(cx);
+        } else {
+            started = true;
+            cycle.start(&head, capabilities);
+        }
+        cycle.answer.take().map_or(Poll::Pending, Poll::Ready)
+    })
+    .await;
+    guard.0 = None;
+    answer
+}
+
+/// Tells the application that the peer has gone when the answer is no longer awaited.
+struct Watched(Option<Rc<Cycle>>);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if let Some(cycle) = self.0.take() {
+            // An answer that nobody took holds the cycle.
+            drop(cycle.answer.take());
+            cycle.peer_gone();
+        }
+    }
+}
+
+impl Cycle {
+    /// Calls the application and lets it take its first step.
+    fn start(self: &Rc<Self>, head: &Head, capabilities: crate::server::Capabilities) {
+        Python::attach(|py| {
+            let key = CYCLES.with(|cycles| cycles.add(Rc::clone(self)));
+            let coroutine = match self.coroutine(py, key, head, capabilities) {
+                Ok(Some(coroutine)) => coroutine,
+                Ok(None) => {
+                    CYCLES.with(|cycles| cycles.remove(key));
+                    self.answer.replace(Some(Answer::Response(bare(StatusCode::BAD_REQUEST))));
+                    return;
+                }
+                Err(error) => return self.ended(py, key, Err(error)),
+            };
+            match Tasks::start(&self.core, &coroutine) {
+                Started::Finished(result) => self.ended(py, key, result),
+                Started::Waiting(task) => {
+                    let cycle = Rc::clone(self);
+                    task.leave(Box::new(move |py, result| cycle.ended(py, key, result)));
+                }
+            }
+        });
+    }
+
+    fn coroutine<'py>(
+        &self,
+        py: Python<'py>,
+        key: Key,
+        head: &Head,
+        capabilities: crate::server::Capabilities,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let Ok(scope) = scope::http(py, &self.app.scope, head, capabilities)? else {
+            return Ok(None);
+        };
+        let receive = Bound::new(py, Receive { key })?;
+        let send = Bound::new(py, Send { key })?;
+        self.app.coroutine(scope, receive.as_any(), send.as_any()).map(Some)
+    }
+
+    /// The application has returned or raised.
+    fn ended(&self, py: Python<'_>, key: Key, result: PyResult<Py<PyAny>>) {
+        CYCLES.with(|cycles| cycles.remove(key));
+        let unfinished = self.responder.borrow().finish();
+        match &result {
+            Err(error) => self.app.log_exception(py, error),
+            Ok(_) if self.gone.get() => {}
+            Ok(_) => match unfinished {
+                Unfinished::Complete => {}
+                Unfinished::NothingSent | Unfinished::HeldStart => {
+                    self.app.log(py, "the application returned without a response");
+                }
+                Unfinished::Cut => {
+                    self.app.log(py, "the application returned before its response was complete");
+                }
+            },
+        }
+        match unfinished {
+            Unfinished::Complete => {}
+            Unfinished::NothingSent | Unfinished::HeldStart => {
+                self.give(Answer::Response(internal_server_error()));
+            }
+            Unfinished::Cut => {
+                if let Some(outlet) = &*self.outlet.borrow() {
+                    outlet.abort();
+                }
+            }
+        }
+        self.tell_receivers(py);
+    }
+
+    fn give(&self, answer: Answer) {
+        self.answer.replace(Some(answer));
+        if let Some(connection) = &*self.connection.borrow() {
+            self.core.wake(connection);
+        }
+    }
+
+    /// Whether `receive` has nothing more to tell but the disconnect.
+    fn is_over(&self) -> bool {
+        self.gone.get() || self.responder.borrow().is_complete()
+    }
+
+    fn receive<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if self.is_over() {
+            return awaitable::ready(disconnect(py)?.as_any());
+        }
+        if !self.body_given.get() {
+            let waker = self.connection.borrow().clone();
+            let waker = waker.unwrap_or_else(|| Waker::noop().clone());
+            if let Poll::Ready(event) = self.poll_event(py, &mut Context::from_waker(&waker)) {
+                return awaitable::ready(event?.as_any());
+            }
+        }
+        let future = awaitable::future(&self.core, py)?;
+        self.receivers.borrow_mut().push_back(future.clone().unbind());
+        Ok(future)
+    }
+
+    /// The next event of the body; only while the application has not been given all of it.
+    fn poll_event<'py>(
+        &self,
+        py: Python<'py>,
+        cx: &mut Context<'_>,
+    ) -> Poll<PyResult<Bound<'py, PyDict>>> {
+        let mut exchange = self.exchange.borrow_mut();
+        let body = if exchange.is_body_end() {
+            Bytes::new()
+        } else {
+            match exchange.poll_body(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(None) => Bytes::new(),
+                Poll::Ready(Some(Ok(body))) => body,
+                Poll::Ready(Some(Err(error))) => {
+                    drop(exchange);
+                    return Poll::Ready(self.body_failed(py, error));
+                }
+            }
+        };
+        let more = !exchange.is_body_end();
+        self.body_given.set(!more);
+        Poll::Ready(request_event(py, &body, more))
+    }
+
+    fn body_failed<'py>(&self, py: Python<'py>, _: BodyError) -> PyResult<Bound<'py, PyDict>> {
+        self.gone.set(true);
+        disconnect(py)
+    }
+
+    fn send<'py>(self: &Rc<Self>, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = event.py();
+        let event = event::http(event)?;
+        if self.gone.get() && !self.responder.borrow().is_complete() {
+            return Err(errors::client_disconnected(py));
+        }
+        let action = self.responder.borrow_mut().send(event);
+        match action.map_err(|error| errors::send_error(py, &error))? {
+            Action::Hold | Action::Ignore => {}
+            Action::EarlyHint(fields) => self.exchange.borrow_mut().early_hints(fields),
+            Action::Write(write) => return self.write(py, write),
+        }
+        awaitable::done(py)
+    }
+
+    fn write<'py>(self: &Rc<Self>, py: Python<'py>, write: Write) -> PyResult<Bound<'py, PyAny>> {
+        let Write { head, content, then, excess } = write;
+        if excess > 0 {
+            let message = format!("the response body is {excess} bytes longer than declared");
+            self.app.log(py, &message);
+        }
+        let Content::Bytes(bytes) = content else {
+            return Err(errors::protocol_error(py, "files cannot be sent on this connection"));
+        };
+        let ends = !matches!(then, Then::More);
+        if let Some(head) = head {
+            if let Then::End = then {
+                self.give(Answer::Response(response(head, ResponseBody::from_bytes(bytes))));
+                self.tell_receivers(py);
+                return awaitable::done(py);
+            }
+            let driven = Rc::clone(self) as Rc<dyn Driven>;
+            let outlet = Outlet::new(&self.core, Some(driven));
+            let body = ResponseBody::Stream(Box::pin(outlet.body()));
+            self.outlet.replace(Some(outlet));
+            self.give(Answer::Response(response(head, body)));
+        }
+        let outlet = self.outlet.borrow().clone();
+        let Some(outlet) = outlet else {
+            return awaitable::done(py);
+        };
+        outlet.push(bytes);
+        match then {
+            Then::More => {}
+            Then::End => outlet.end(None),
+            Then::Trailers(trailers) => outlet.end(Some(trailers)),
+            Then::Short { declared, got } => {
+                let message = format!("the response body has {got} of {declared} declared bytes");
+                self.app.log(py, &message);
+                outlet.abort();
+            }
+        }
+        if ends {
+            self.tell_receivers(py);
+        }
+        outlet.room(py)
+    }
+
+    /// Tells waiting `receive` calls of the disconnect, once there is nothing else to tell.
+    fn tell_receivers(&self, py: Python<'_>) {
+        if !self.is_over() {
+            return;
+        }
+        let receivers = std::mem::take(&mut *self.receivers.borrow_mut());
+        for receiver in receivers {
+            let event = disconnect(py).map(Bound::into_any);
+            awaitable::complete(&self.core, receiver.bind(py), event);
+        }
+    }
+}
+
+impl Driven for Cycle {
+    fn drive(&self, cx: &mut Context<'_>) {
+        if self.receivers.borrow().is_empty() || self.body_given.get() {
+            return;
+        }
+        Python::attach(|py| {
+            while let Some(receiver) = self.awaited_receiver(py) {
+                match self.poll_event(py, cx) {
+                    Poll::Pending => {
+                        self.receivers.borrow_mut().push_front(receiver.unbind());
+                        return;
+                    }
+                    Poll::Ready(event) => {
+                        awaitable::complete(&self.core, &receiver, event.map(Bound::into_any));
+                    }
+                }
+                if self.body_given.get() {
+                    return self.tell_receivers(py);
+                }
+            }
+        });
+    }
+
+    fn peer_gone(&self) {
+        if self.gone.replace(true) {
+            return;
+        }
+        Python::attach(|py| self.tell_receivers(py));
+    }
+}
+
+impl Cycle {
+    /// The next `receive` call that was not cancelled.
+    fn awaited_receiver<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        loop {
+            let receiver = self.receivers.borrow_mut().pop_front()?.into_bound(py);
+            if awaitable::is_awaited(&receiver) {
+                return Some(receiver);
+            }
+        }
+    }
+}
+
+fn response(head: ResponseHead, body: ResponseBody) -> Response<ResponseBody> {
+    let mut response = Response::new(body);
+    *response.status_mut() = head.status;
+    *response.headers_mut() = head.headers;
+    response
+}
+
+/// What the client of a broken application hears; the log knows more.
+fn internal_server_error() -> Response<ResponseBody> {
+    let text = Bytes::from_static(b"Internal Server Error");
+    let mut response = Response::new(ResponseBody::Full(text));
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    let plain = http::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, plain);
+    response
+}
+
+fn request_event<'py>(py: Python<'py>, body: &Bytes, more: bool) -> PyResult<Bound<'py, PyDict>> {
+    let event = PyDict::new(py);
+    event.set_item(intern!(py, "type"), intern!(py, "http.request"))?;
+    event.set_item(intern!(py, "body"), PyBytes::new(py, body))?;
+    event.set_item(intern!(py, "more_body"), more)?;
+    Ok(event)
+}
+
+fn disconnect(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let event = PyDict::new(py);
+    event.set_item(intern!(py, "type"), intern!(py, "http.disconnect"))?;
+    Ok(event)
+}
+
+/// ASGI's `receive` of one request.
+#[pyclass(frozen)]
+struct Receive {
+    key: Key,
+}
+
+#[pymethods]
+impl Receive {
+    fn __call__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match CYCLES.with(|cycles| cycles.thing(self.key)) {
+            Some(cycle) => cycle.receive(py),
+            None => awaitable::ready(disconnect(py)?.as_any()),
+        }
+    }
+}
+
+/// ASGI's `send` of one request.
+#[pyclass(frozen)]
+struct Send {
+    key: Key,
+}
+
+#[pymethods]
+impl Send {
+    fn __call__<'py>(&self, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        match CYCLES.with(|cycles| cycles.thing(self.key)) {
+            Some(cycle) => cycle.send(event),
+            None => awaitable::done(event.py()),
+        }
+    }
+}

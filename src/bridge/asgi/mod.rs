@@ -1,0 +1,102 @@
+//! ASGI applications on our server: scopes, `receive` and `send` (ASGI 3.0, HTTP 2.5).
+
+mod event;
+mod http;
+pub(super) mod scope;
+
+use std::future::Future;
+use std::rc::Rc;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::reactor::Core;
+use crate::message::head::Head;
+use crate::server::{Answer, Application, Exchange, Fault};
+
+/// An ASGI application and what the server needs to run it.
+pub(super) struct AsgiApplication {
+    /// `async (scope, receive, send)`.
+    callable: Py<PyAny>,
+    /// Makes a coroutine of an awaitable, for applications that return something else.
+    as_coroutine: Py<PyAny>,
+    /// Called with an exception that the application raised, or with a text.
+    log: Py<PyAny>,
+    scope: scope::Settings,
+}
+
+impl AsgiApplication {
+    /// `as_coroutine` turns any awaitable into a coroutine; `log` takes an exception or a str.
+    pub(super) fn new(
+        callable: Py<PyAny>,
+        as_coroutine: Py<PyAny>,
+        log: Py<PyAny>,
+        root_path: &str,
+        state: Option<Py<PyDict>>,
+    ) -> Self {
+        Self {
+            callable,
+            as_coroutine,
+            log,
+            scope: scope::Settings {
+                root_path: root_path.trim_end_matches('/').to_owned(),
+                state,
+            },
+        }
+    }
+
+    fn coroutine<'py>(
+        &self,
+        scope: Bound<'py, PyDict>,
+        receive: &Bound<'py, PyAny>,
+        send: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = scope.py();
+        let returned = self.callable.bind(py).call1((scope, receive, send))?;
+        if is_coroutine(&returned) {
+            return Ok(returned);
+        }
+        self.as_coroutine.bind(py).call1((returned,))
+    }
+
+    fn log_exception(&self, py: Python<'_>, error: &PyErr) {
+        self.call_log(py, error.value(py).as_any());
+    }
+
+    fn log(&self, py: Python<'_>, message: &str) {
+        self.call_log(py, pyo3::types::PyString::new(py, message).as_any());
+    }
+
+    fn call_log(&self, py: Python<'_>, what: &Bound<'_, PyAny>) {
+        if let Err(error) = self.log.bind(py).call1((what,)) {
+            error.write_unraisable(py, None);
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "the exact check has no safe name in pyo3")]
+fn is_coroutine(object: &Bound<'_, PyAny>) -> bool {
+    // SAFETY: `object` is a live object and the GIL is held.
+    unsafe { pyo3::ffi::PyCoro_CheckExact(object.as_ptr()) == 1 }
+}
+
+impl Application for AsgiApplication {
+    fn call<E: Exchange>(
+        self: &Rc<Self>,
+        head: Head,
+        exchange: E,
+    ) -> impl Future<Output = Answer> + 'static {
+        super::gil::offer();
+        let app = Rc::clone(self);
+        async move {
+            match Core::current() {
+                Some(core) => http::serve(app, core, head, exchange).await,
+                None => Answer::Abort,
+            }
+        }
+    }
+
+    fn report(&self, fault: Fault) {
+        Python::attach(|py| self.log(py, &fault.to_string()));
+    }
+}

@@ -1,0 +1,168 @@
+//! The scope dictionary of a connection (ASGI HTTP and WebSocket 2.5).
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, Method, Version};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+
+use crate::message::head::{Connection, Endpoint, Head};
+use crate::server::Capabilities;
+
+/// What of a scope is the same for all requests of one application.
+pub(super) struct Settings {
+    /// The prefix that the application is served under, without a slash at its end.
+    pub(super) root_path: String,
+    /// What the application stored at start-up; each scope gets a shallow copy.
+    pub(super) state: Option<Py<PyDict>>,
+}
+
+/// A path that no application can be given: it has a NUL once it is decoded.
+#[derive(Debug)]
+pub(super) struct NulInPath;
+
+/// The scope of an HTTP request.
+pub(super) fn http<'py>(
+    py: Python<'py>,
+    settings: &Settings,
+    head: &Head,
+    capabilities: Capabilities,
+) -> PyResult<Result<Bound<'py, PyDict>, NulInPath>> {
+    let scope = PyDict::new(py);
+    scope.set_item(intern!(py, "type"), intern!(py, "http"))?;
+    scope.set_item(intern!(py, "method"), method(py, &head.method))?;
+    scope.set_item(intern!(py, "scheme"), head.connection.scheme.as_str())?;
+    let extensions = PyDict::new(py);
+    if capabilities.early_hints {
+        extensions.set_item(intern!(py, "http.response.early_hint"), PyDict::new(py))?;
+    }
+    if capabilities.trailers {
+        extensions.set_item(intern!(py, "http.response.trailers"), PyDict::new(py))?;
+    }
+    if fill(py, &scope, settings, head, extensions)? {
+        Ok(Ok(scope))
+    } else {
+        Ok(Err(NulInPath))
+    }
+}
+
+/// Adds what HTTP and WebSocket scopes share; `false` when the path has a NUL.
+fn fill<'py>(
+    py: Python<'py>,
+    scope: &Bound<'py, PyDict>,
+    settings: &Settings,
+    head: &Head,
+    extensions: Bound<'py, PyDict>,
+) -> PyResult<bool> {
+    let asgi = PyDict::new(py);
+    asgi.set_item(intern!(py, "version"), intern!(py, "3.0"))?;
+    asgi.set_item(intern!(py, "spec_version"), intern!(py, "2.5"))?;
+    scope.set_item(intern!(py, "asgi"), asgi)?;
+    scope.set_item(intern!(py, "http_version"), version(py, head.version))?;
+    let raw_path = head.raw_path();
+    let path: Cow<'_, str> = if raw_path.contains('%') {
+        let decoded = percent_encoding::percent_decode_str(raw_path);
+        decoded.decode_utf8_lossy()
+    } else {
+        raw_path.into()
+    };
+    if path.contains('\0') {
+        return Ok(false);
+    }
+    let root_path = settings.root_path.as_str();
+    if root_path.is_empty() || is_under(&path, root_path) {
+        scope.set_item(intern!(py, "path"), &*path)?;
+        scope.set_item(intern!(py, "raw_path"), PyBytes::new(py, raw_path.as_bytes()))?;
+    } else {
+        scope.set_item(intern!(py, "path"), format!("{root_path}{path}"))?;
+        let raw_path = format!("{root_path}{raw_path}");
+        scope.set_item(intern!(py, "raw_path"), PyBytes::new(py, raw_path.as_bytes()))?;
+    }
+    let query = PyBytes::new(py, head.query().as_bytes());
+    scope.set_item(intern!(py, "query_string"), query)?;
+    scope.set_item(intern!(py, "root_path"), root_path)?;
+    scope.set_item(intern!(py, "headers"), headers(py, &head.headers)?)?;
+    let ends = ends(py, &head.connection)?;
+    scope.set_item(intern!(py, "client"), ends.client.bind(py))?;
+    scope.set_item(intern!(py, "server"), ends.server.bind(py))?;
+    if let Some(state) = &settings.state {
+        scope.set_item(intern!(py, "state"), state.bind(py).copy()?)?;
+    }
+    scope.set_item(intern!(py, "extensions"), extensions)?;
+    Ok(true)
+}
+
+/// Whether `path` lies under `prefix`, which ends at a segment boundary.
+fn is_under(path: &str, prefix: &str) -> bool {
+    path.strip_prefix(prefix)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn method<'py>(py: Python<'py>, method: &Method) -> Bound<'py, PyString> {
+    match *method {
+        Method::GET => intern!(py, "GET").clone(),
+        Method::POST => intern!(py, "POST").clone(),
+        _ => PyString::new(py, method.as_str()),
+    }
+}
+
+fn version(py: Python<'_>, version: Version) -> &Bound<'_, PyString> {
+    match version {
+        Version::HTTP_10 => intern!(py, "1.0"),
+        Version::HTTP_2 => intern!(py, "2"),
+        _ => intern!(py, "1.1"),
+    }
+}
+
+/// Header fields as `[(b"name", b"value"), …]`, names in lower case, order kept.
+pub(crate) fn headers<'py>(py: Python<'py>, headers: &HeaderMap) -> PyResult<Bound<'py, PyList>> {
+    let pairs = headers.iter().map(|(name, value)| {
+        let name = PyBytes::new(py, name.as_str().as_bytes());
+        let value = PyBytes::new(py, value.as_bytes());
+        PyTuple::new(py, [name, value])
+    });
+    let list = PyList::empty(py);
+    for pair in pairs {
+        list.append(pair?)?;
+    }
+    Ok(list)
+}
+
+/// The two ends of a connection as Python has them: made once, tuples can be shared.
+pub(crate) struct Ends {
+    pub(crate) client: Py<PyAny>,
+    pub(crate) server: Py<PyAny>,
+}
+
+/// The ends of this connection.
+pub(crate) fn ends<'a>(py: Python<'_>, connection: &'a Connection) -> PyResult<&'a Ends> {
+    let made = connection.memo.value(|| -> PyResult<Ends> {
+        Ok(Ends {
+            client: match &connection.peer {
+                Endpoint::Tcp(address) => (address.ip().to_string(), address.port())
+                    .into_pyobject(py)?
+                    .into_any()
+                    .unbind(),
+                Endpoint::Unix(_) => py.None(),
+            },
+            server: match &connection.local {
+                Endpoint::Tcp(address) => (address.ip().to_canonical().to_string(), address.port())
+                    .into_pyobject(py)?
+                    .into_any()
+                    .unbind(),
+                Endpoint::Unix(path) => {
+                    let path = path.as_ref().map(|path| path.to_string_lossy());
+                    (path, py.None()).into_pyobject(py)?.into_any().unbind()
+                }
+            },
+        })
+    });
+    match made {
+        Some(Ok(ends)) => Ok(ends),
+        Some(Err(error)) => Err(error.clone_ref(py)),
+        None => Err(pyo3::exceptions::PyRuntimeError::new_err(
+            "the connection's memo holds something else",
+        )),
+    }
+}
