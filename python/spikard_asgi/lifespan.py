@@ -42,6 +42,11 @@ class Lifespan:
         self._supported = mode != "off"
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def is_supported(self) -> bool:
+        """Whether the application takes part; known after `startup`."""
+        return self._supported
+
     async def startup(self) -> None:
         """Run the application up to the end of its start-up.
 

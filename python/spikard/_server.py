@@ -1,0 +1,188 @@
+"""One worker's server: an application, its lifespan, its sockets, on one event loop.
+
+The doors into it: `run_worker` owns the thread and its loop (the command line, `app.run()`, every
+worker process), `serve` runs inside somebody else's loop (`await app.serve()`), and
+`spikard.testing.serve_in_thread` runs it in a thread of the calling process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from typing import TYPE_CHECKING, Any
+
+from spikard._loop import new_event_loop, reactor_on
+from spikard._spikard import AsgiServer
+from spikard_asgi.application import as_coroutine, single_callable
+from spikard_asgi.exceptions import is_disconnect
+from spikard_asgi.lifespan import Lifespan
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Sequence
+
+    from spikard._spikard import Reactor
+    from spikard.config import ServerConfig
+
+logger = logging.getLogger("spikard.error")
+
+
+class Server:
+    """An application behind listening sockets, in the loop that `reactor` runs in.
+
+    Args:
+        application: A `Spikard` object or any ASGI application.
+        config: Limits, timers, root path.
+        sockets: Listening sockets; the caller keeps and closes them.
+        reactor: The reactor of the running loop.
+    """
+
+    def __init__(
+        self,
+        application: Any,
+        config: ServerConfig,
+        sockets: Sequence[socket.socket],
+        reactor: Reactor,
+    ) -> None:
+        self._config = config
+        self._sockets = sockets
+        self._reactor = reactor
+        self._application = single_callable(application)
+        self._lifespan = Lifespan(self._application, mode=config.lifespan)
+        self._server: AsgiServer | None = None
+
+    async def start(self) -> None:
+        """Run the application's start-up, then accept connections.
+
+        Raises:
+            LifespanFailed: The application refused to start.
+        """
+        await self._lifespan.startup()
+        self._server = AsgiServer(
+            self._application,
+            as_coroutine=as_coroutine,
+            log=log_failure,
+            limits=self._config.to_json(),
+            root_path=self._config.root_path,
+            state=self._lifespan.state,
+        )
+        for listener in self._sockets:
+            self._server.listen(self._reactor, listener.fileno())
+
+    async def stop(self) -> None:
+        """Stop accepting, let requests in flight finish, then run the application's shutdown.
+
+        Raises:
+            LifespanFailed: The application's shutdown failed.
+        """
+        if self._server is not None:
+            grace = self._config.shutdown_timeout if self._config.graceful_shutdown else 0.0
+            cut = await self._server.stop(self._reactor, grace)
+            if cut:
+                logger.warning("cut %d connections that were still at work", cut)
+        await self._lifespan.shutdown()
+
+    def stop_now(self) -> None:
+        """Cut all connections."""
+        if self._server is not None:
+            self._server.stop_now(self._reactor)
+
+
+def log_failure(what: BaseException | str) -> None:
+    """Log what an application did wrong: an exception it raised, or a sentence of the server's.
+
+    A client that has gone is nobody's failure.
+    """
+    if isinstance(what, str):
+        logger.error("%s", what)
+    elif not is_disconnect(what):
+        logger.error("the application raised an exception", exc_info=what)
+
+
+def run_worker(
+    load: Callable[[], Any],
+    config: ServerConfig,
+    sockets: Sequence[socket.socket],
+    on_ready: Callable[[], None] | None = None,
+) -> int:
+    """Serve until SIGTERM or SIGINT, on this thread, which must be the main one.
+
+    Args:
+        load: Returns the application; called once the loop exists.
+        config: See `Server`.
+        sockets: See `Server`.
+        on_ready: Called when connections are accepted.
+
+    Returns:
+        The exit code: 0 after a graceful stop, 1 when a second signal cut it short.
+
+    Raises:
+        LifespanFailed: The application refused to start, or failed to shut down.
+    """
+    loop = new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        with reactor_on(loop) as reactor:
+            main = loop.create_task(
+                _serve_until_signal(load, config, sockets, on_ready, reactor), name="spikard server"
+            )
+            while True:
+                try:
+                    return loop.run_until_complete(main)
+                except (KeyboardInterrupt, SystemExit) as error:
+                    # asyncio lets these out of any task. Raised by a handler they end its request,
+                    # not the server; the task that they came from has been told already.
+                    if main.done():
+                        raise
+                    logger.error("a task raised %s; serving on", type(error).__name__)  # noqa: TRY400
+                finally:
+                    if main.done():
+                        _cancel_all(loop)
+                        loop.run_until_complete(loop.shutdown_asyncgens())
+                        loop.run_until_complete(loop.shutdown_default_executor())
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+async def _serve_until_signal(
+    load: Callable[[], Any],
+    config: ServerConfig,
+    sockets: Sequence[socket.socket],
+    on_ready: Callable[[], None] | None,
+    reactor: Reactor,
+) -> int:
+    loop = asyncio.get_running_loop()
+    server = Server(load(), config, sockets, reactor)
+    stop = asyncio.Event()
+    signals = 0
+
+    def on_signal() -> None:
+        nonlocal signals
+        signals += 1
+        if signals == 1:
+            stop.set()
+        else:
+            server.stop_now()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    try:
+        await server.start()
+        if on_ready is not None:
+            on_ready()
+        await stop.wait()
+    finally:
+        await server.stop()
+    return 0 if signals < 2 else 1
+
+
+def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        with contextlib.suppress(BaseException):
+            loop.run_until_complete(asyncio.wait(tasks, timeout=5))
