@@ -7,6 +7,7 @@ pub mod application;
 pub mod connection;
 pub mod guard;
 pub mod http1;
+pub mod http2;
 pub mod limits;
 pub mod listener;
 pub mod response;

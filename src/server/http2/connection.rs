@@ -1,0 +1,497 @@
+//! One HTTP/2 connection: accepts streams, keeps its one timer, follows the server's stop.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, SendResponse};
+use h2::{Ping, PingPong, Reason, RecvStream};
+use http::header::{CONTENT_TYPE, EXPECT, SEC_WEBSOCKET_VERSION};
+use http::{Method, Response, StatusCode};
+use slab::Slab;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+
+use crate::message::head::Connection;
+use crate::server::application::Application;
+use crate::server::shutdown::{Stop, StopReceiver};
+
+use super::exchange::{Http2Exchange, StreamState};
+use super::limits::{Http2Limits, SEND_BUFFER_BYTES};
+use super::meter::{IoState, Metered};
+use super::request::{self, Rejected};
+use super::stream::Stream;
+
+/// How often the clock looks while streams are open.
+const TICK: Duration = Duration::from_secs(1);
+/// How long an ending connection waits for the client: for the answer to the GOAWAY's ping when
+/// no stream is open, and for the client to close after us.
+const LINGER: Duration = Duration::from_secs(1);
+/// Requests that one poll starts before other connections have their turn.
+const STARTS_PER_POLL: usize = 64;
+
+/// Serves one HTTP/2 connection, from the client's preface on, until it ends.
+///
+/// Runs on a `LocalSet` or `LocalRuntime`: requests that wait become local tasks. Dropping the
+/// future cuts the connection and, at their next poll, all its streams.
+pub async fn serve<A, IO>(
+    io: IO,
+    app: Rc<A>,
+    connection: Arc<Connection>,
+    limits: Rc<Http2Limits>,
+    mut stop: StopReceiver,
+) where
+    A: Application,
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let now = Instant::now();
+    let io = Metered::new(io, &limits, now);
+    let io_state = io.state();
+    let preface = timeout_at(now + limits.preface_timeout, builder(&limits).handshake(io));
+    let Ok(Ok(http2)) = preface.await else {
+        return;
+    };
+    let streams = Rc::new(Streams::new(Rc::clone(&io_state), now));
+    let mut driver = Driver {
+        http2,
+        app,
+        connection,
+        limits,
+        io: io_state,
+        streams,
+        accepted: Vec::new(),
+        requests: 0,
+        faults: 0,
+        phase: Phase::Open,
+        keep_alive: KeepAlive::new(now),
+        timer: Timer::Idle,
+    };
+    if stop.current() == Stop::Graceful {
+        driver.drain();
+    }
+    let mut sleep = pin!(sleep_until(driver.idle_deadline()));
+    loop {
+        tokio::select! {
+            biased;
+            stop = stop.changed() => match stop {
+                Stop::Running => {}
+                Stop::Graceful => driver.drain(),
+                Stop::Now => return,
+            },
+            () = poll_fn(|cx| driver.poll(cx, sleep.as_mut())) => return,
+        }
+    }
+}
+
+fn builder(limits: &Http2Limits) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .max_concurrent_streams(limits.max_concurrent_streams)
+        .max_header_list_size(limits.max_header_bytes)
+        .initial_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window)
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .max_pending_accept_reset_streams(limits.max_pending_accept_reset)
+        .max_local_error_reset_streams(Some(limits.max_local_error_reset));
+    if limits.websocket {
+        builder.enable_connect_protocol();
+    }
+    builder
+}
+
+/// What the streams of a connection and its clock know of each other.
+#[derive(Debug)]
+pub(super) struct Streams {
+    open: Cell<usize>,
+    /// When the last stream ended.
+    idle_since: Cell<Instant>,
+    /// The streams that wait for the client.
+    watched: RefCell<Slab<Rc<StreamState>>>,
+    io: Rc<IoState>,
+}
+
+impl Streams {
+    fn new(io: Rc<IoState>, now: Instant) -> Self {
+        Self {
+            open: Cell::new(0),
+            idle_since: Cell::new(now),
+            watched: RefCell::new(Slab::new()),
+            io,
+        }
+    }
+
+    pub(super) fn opened(&self) {
+        self.open.set(self.open.get() + 1);
+    }
+
+    pub(super) fn closed(&self, watched: Option<usize>) {
+        self.open.set(self.open.get() - 1);
+        if self.open.get() == 0 {
+            self.idle_since.set(Instant::now());
+        }
+        if let Some(key) = watched {
+            self.watched.borrow_mut().remove(key);
+        }
+    }
+
+    pub(super) fn completed(&self) {
+        let completed = &self.io.completed;
+        completed.set(completed.get().saturating_add(1));
+    }
+
+    pub(super) fn watch(&self, state: Rc<StreamState>) -> usize {
+        self.watched.borrow_mut().insert(state)
+    }
+}
+
+/// How far the connection's end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// A graceful GOAWAY is out; the streams may finish.
+    Draining {
+        since: Instant,
+    },
+    /// Only the last bytes have to go out.
+    Closing {
+        deadline: Instant,
+    },
+}
+
+/// What the one timer is set for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Timer {
+    /// The end of the idle time.
+    Idle,
+    /// The next look at streams, pings and writes.
+    Tick,
+    /// The end of [`Phase::Closing`].
+    Linger,
+}
+
+type Accepted = (http::Request<RecvStream>, SendResponse<Bytes>);
+
+struct Driver<A, IO> {
+    http2: h2::server::Connection<Metered<IO>, Bytes>,
+    app: Rc<A>,
+    connection: Arc<Connection>,
+    limits: Rc<Http2Limits>,
+    io: Rc<IoState>,
+    streams: Rc<Streams>,
+    /// Accepted, not yet started; empty between polls.
+    accepted: Vec<Accepted>,
+    requests: u64,
+    /// Streams that we reset for the client's errors; `h2` counts only its own.
+    faults: usize,
+    phase: Phase,
+    keep_alive: KeepAlive,
+    timer: Timer,
+}
+
+impl<A, IO> Driver<A, IO>
+where
+    A: Application,
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    /// Drives the connection; ready when it is over.
+    fn poll(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
+        loop {
+            if self.poll_streams(cx).is_ready() {
+                return Poll::Ready(());
+            }
+            if self.io.flooded.get() && !self.is_closing() {
+                self.close(Reason::ENHANCE_YOUR_CALM);
+                continue;
+            }
+            if self.io.shutting.get() && !self.is_closing() {
+                self.phase = Phase::Closing {
+                    deadline: Instant::now() + LINGER,
+                };
+            }
+            self.arm(sleep.as_mut());
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if self.on_timer(sleep.as_mut()) == After::End {
+                return Poll::Ready(());
+            }
+        }
+    }
+
+    /// Accepts what has come, starts it and flushes the answers, until there is nothing to do.
+    /// All requests of one read start before the first flush, so their answers share a write.
+    fn poll_streams(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut started = 0;
+        loop {
+            loop {
+                match self.http2.poll_accept(cx) {
+                    Poll::Ready(Some(Ok(accepted))) => self.accepted.push(accepted),
+                    // An error has already been told to the client, if it can be told.
+                    Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
+                    Poll::Pending => break,
+                }
+            }
+            if self.accepted.is_empty() {
+                return Poll::Pending;
+            }
+            let mut accepted = std::mem::take(&mut self.accepted);
+            started += accepted.len();
+            for (request, respond) in accepted.drain(..) {
+                self.start(request, respond, cx);
+            }
+            self.accepted = accepted;
+            if self.faults > self.limits.max_local_error_reset && !self.is_closing() {
+                self.close(Reason::ENHANCE_YOUR_CALM);
+            }
+            if started >= STARTS_PER_POLL {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn start(
+        &mut self,
+        request: http::Request<RecvStream>,
+        mut respond: SendResponse<Bytes>,
+        cx: &mut Context<'_>,
+    ) {
+        self.requests += 1;
+        if self.limits.max_requests == Some(self.requests) {
+            self.drain();
+        }
+        let (parts, body) = request.into_parts();
+        let request = match request::check(parts, &self.connection, &self.limits) {
+            Ok(request) => request,
+            Err(Rejected::Malformed) => {
+                self.faults += 1;
+                respond.send_reset(Rejected::REASON);
+                return;
+            }
+            Err(Rejected::Status(status)) => {
+                // It fails only when the client has already reset the stream.
+                let _ = respond.send_response(rejection(status), true);
+                return;
+            }
+        };
+        let headers = &request.head.headers;
+        let grpc = headers
+            .get(CONTENT_TYPE)
+            .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+        let expects_continue = headers
+            .get(EXPECT)
+            .is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"));
+        let state = StreamState::new(Rc::clone(&self.streams), !grpc);
+        let (body, upgrade) = if request.websocket {
+            (None, Some(body))
+        } else {
+            (Some(body), None)
+        };
+        let stream = Stream {
+            app: Rc::clone(&self.app),
+            respond,
+            is_head: request.head.method == Method::HEAD,
+            upgrade,
+            state: Rc::clone(&state),
+        };
+        let exchange = Http2Exchange::new(
+            body,
+            request.length,
+            request.websocket,
+            expects_continue,
+            state,
+        );
+        let started = catch_unwind(AssertUnwindSafe(|| {
+            let mut run = Box::pin(stream.run(request.head, exchange));
+            // Most requests are answered by their first poll and never become a task.
+            run.as_mut().poll(cx).is_pending().then_some(run)
+        }));
+        // A panic has dropped the stream, which resets it.
+        if let Ok(Some(run)) = started {
+            tokio::task::spawn_local(run);
+        }
+    }
+
+    /// Stops taking new streams and ends after the last one.
+    fn drain(&mut self) {
+        if self.phase == Phase::Open {
+            self.http2.graceful_shutdown();
+            self.phase = Phase::Draining {
+                since: Instant::now(),
+            };
+        }
+    }
+
+    /// Ends the connection and all its streams.
+    fn close(&mut self, reason: Reason) {
+        self.http2.abrupt_shutdown(reason);
+        self.phase = Phase::Closing {
+            deadline: Instant::now() + LINGER,
+        };
+    }
+
+    fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing { .. })
+    }
+
+    fn idle_deadline(&self) -> Instant {
+        // A day stands for never: `Sleep` has no such state.
+        let idle = self.limits.idle.unwrap_or(Duration::from_secs(86_400));
+        self.streams.idle_since.get() + idle
+    }
+
+    /// Sets the timer for what is next. A timer for the idle time is left alone while requests
+    /// come and go: it finds out for itself, when it rings, how long the connection was idle.
+    fn arm(&mut self, sleep: Pin<&mut Sleep>) {
+        let (timer, deadline) = match self.phase {
+            Phase::Closing { deadline } => (Timer::Linger, deadline),
+            Phase::Open if self.is_quiet() => return,
+            Phase::Open | Phase::Draining { .. } => (Timer::Tick, Instant::now() + TICK),
+        };
+        if self.timer != timer {
+            self.timer = timer;
+            sleep.reset(deadline);
+        }
+    }
+
+    /// No stream is open, in our eyes or in `h2`'s, and nothing waits to be written.
+    fn is_quiet(&self) -> bool {
+        self.streams.open.get() == 0
+            && self.io.write_blocked.get().is_none()
+            && !self.http2.has_streams()
+    }
+
+    fn on_timer(&mut self, sleep: Pin<&mut Sleep>) -> After {
+        let now = Instant::now();
+        match self.timer {
+            Timer::Linger => return After::End,
+            Timer::Tick => self.tick(now),
+            Timer::Idle => {
+                if self.phase == Phase::Open && self.is_quiet() && now >= self.idle_deadline() {
+                    self.drain();
+                }
+            }
+        }
+        if !self.is_closing() {
+            let idle = self.phase == Phase::Open && self.is_quiet();
+            self.timer = if idle { Timer::Idle } else { Timer::Tick };
+            sleep.reset(if idle {
+                self.idle_deadline()
+            } else {
+                now + TICK
+            });
+        }
+        After::Continue
+    }
+
+    fn tick(&mut self, now: Instant) {
+        let limits = Rc::clone(&self.limits);
+        for (_, stream) in self.streams.watched.borrow().iter() {
+            stream
+                .sending
+                .check(now, limits.write_stall, limits.min_write_rate);
+            if stream.body_timed {
+                stream
+                    .receiving
+                    .check(now, limits.body_idle, limits.min_body_rate);
+            }
+        }
+        let stalled = |since: Instant| limits.write_stall.is_some_and(|limit| now - since > limit);
+        let writing_stalled = self.io.write_blocked.get().is_some_and(stalled);
+        // Data that `h2` holds for streams that have ended for us, behind a closed window.
+        let leftover_stalled = self.streams.open.get() == 0
+            && self.http2.has_streams()
+            && stalled(self.streams.idle_since.get());
+        let drained = matches!(self.phase, Phase::Draining { since } if now - since > LINGER)
+            && !self.http2.has_streams();
+        let streaming = self.streams.open.get() > 0;
+        let vanished = streaming && self.keep_alive.is_dead(now, &limits, &self.io);
+        if writing_stalled || leftover_stalled || drained || vanished {
+            self.close(Reason::NO_ERROR);
+        } else if streaming {
+            self.keep_alive.ping(&mut self.http2, now, &limits);
+        }
+    }
+}
+
+/// Whether the connection goes on after its timer rang.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    Continue,
+    End,
+}
+
+/// Notices a client that has vanished while streams are open.
+struct KeepAlive {
+    /// Bytes have come at this time, give or take a tick.
+    heard: Instant,
+    reads: u64,
+    pinged: bool,
+    ping_pong: Option<PingPong>,
+}
+
+impl KeepAlive {
+    fn new(now: Instant) -> Self {
+        Self {
+            heard: now,
+            reads: 0,
+            pinged: false,
+            ping_pong: None,
+        }
+    }
+
+    /// Anything that comes counts as an answer to the ping.
+    fn is_dead(&mut self, now: Instant, limits: &Http2Limits, io: &IoState) -> bool {
+        if self.reads != io.reads.get() {
+            self.reads = io.reads.get();
+            self.heard = now;
+            self.pinged = false;
+        }
+        let Some(interval) = limits.ping_interval else {
+            return false;
+        };
+        self.pinged && now.saturating_duration_since(self.heard) > interval + limits.ping_timeout
+    }
+
+    fn ping<IO>(
+        &mut self,
+        http2: &mut h2::server::Connection<Metered<IO>, Bytes>,
+        now: Instant,
+        limits: &Http2Limits,
+    ) where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Some(interval) = limits.ping_interval else {
+            return;
+        };
+        if self.pinged || now.saturating_duration_since(self.heard) < interval {
+            return;
+        }
+        if self.ping_pong.is_none() {
+            self.ping_pong = http2.ping_pong();
+        }
+        if let Some(ping_pong) = &mut self.ping_pong {
+            // Takes the answer to the last ping, without which the next one is refused.
+            let _ = ping_pong.poll_pong(&mut Context::from_waker(std::task::Waker::noop()));
+            self.pinged = ping_pong.send_ping(Ping::opaque()).is_ok();
+        }
+    }
+}
+
+fn rejection(status: StatusCode) -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(http::header::CONTENT_LENGTH, 0.into());
+    if status == StatusCode::UPGRADE_REQUIRED {
+        // RFC 6455 §4.2.2
+        headers.insert(SEC_WEBSOCKET_VERSION, request::WEBSOCKET_VERSION);
+    }
+    response
+}

@@ -1,0 +1,18 @@
+//! HTTP/2 (RFC 9113) on the `h2` crate, with the limits that `h2` leaves to its user.
+//!
+//! One task drives the connection ([`serve`]); each request starts inside it and moves to a task
+//! of its own only when it has to wait. `meter` counts the frames that come in before `h2` sees
+//! them, `request` turns a stream's fields into a `Head`, `stream` sends the answer.
+
+mod connection;
+mod date;
+mod exchange;
+mod limits;
+mod meter;
+mod request;
+mod stall;
+mod stream;
+mod upgraded;
+
+pub use connection::serve;
+pub use limits::{Budget, Http2Limits, MinRate};

@@ -1,0 +1,329 @@
+//! The life of one stream after its request was accepted: ask the application, send its answer.
+
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, DATE, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE,
+};
+use http::response::Parts;
+use http::{HeaderMap, Response, StatusCode};
+use http_body::{Body, Frame};
+
+use crate::message::body::{Aborted, ResponseBody};
+use crate::message::head::Head;
+use crate::server::application::{Answer, Application, Exchange, Fault, UpgradeHandler};
+use crate::server::response::{Measured, bare};
+
+use super::date;
+use super::exchange::StreamState;
+use super::limits::SEND_BUFFER_BYTES;
+use super::upgraded::Upgraded;
+
+/// One stream, from the call of the application to the end of its answer.
+pub(super) struct Stream<A> {
+    pub(super) app: Rc<A>,
+    pub(super) respond: SendResponse<Bytes>,
+    /// The request was HEAD.
+    pub(super) is_head: bool,
+    /// The request's body, if the stream may become a WebSocket.
+    pub(super) upgrade: Option<RecvStream>,
+    pub(super) state: Rc<StreamState>,
+}
+
+/// Tells the connection that the stream is over, however it ends.
+struct Closed(Rc<StreamState>);
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        self.0.closed();
+    }
+}
+
+/// How the sending of a response ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sent {
+    Completely,
+    /// The client has gone or reset the stream; nothing more can be said.
+    Gone,
+    /// The stream has to be reset for this reason.
+    Broken(Reason),
+}
+
+impl<A: Application> Stream<A> {
+    /// Answers; dropping the future drops the application's.
+    pub(super) async fn run(mut self, head: Head, exchange: impl Exchange) {
+        let _closed = Closed(Rc::clone(&self.state));
+        let Some(answer) = self.ask(head, exchange).await else {
+            return;
+        };
+        self.state.answered();
+        match answer {
+            Answer::Abort => self.respond.send_reset(Reason::INTERNAL_ERROR),
+            Answer::Response(response) => {
+                let (parts, body) = response.into_parts();
+                match self.send(parts, body).await {
+                    Sent::Completely => self.state.completed(),
+                    Sent::Gone => {}
+                    Sent::Broken(reason) => self.respond.send_reset(reason),
+                }
+            }
+            Answer::Upgrade(fields, handler) => self.upgrade(fields, handler).await,
+        }
+    }
+
+    /// Runs the application until it answers, or until the client resets the stream: `None`.
+    async fn ask(&mut self, head: Head, exchange: impl Exchange) -> Option<Answer> {
+        let app = Rc::clone(&self.app);
+        let Some(call) = unwinding(&*app, || app.call(head, exchange)) else {
+            return Some(Answer::Response(bare(StatusCode::INTERNAL_SERVER_ERROR)));
+        };
+        let mut call = pin!(call);
+        poll_fn(|cx| {
+            let Some(answer) = unwinding(&*app, || call.as_mut().poll(cx)) else {
+                let answer = Answer::Response(bare(StatusCode::INTERNAL_SERVER_ERROR));
+                return Poll::Ready(Some(answer));
+            };
+            if answer.is_pending() && self.respond.poll_reset(cx).is_ready() {
+                return Poll::Ready(None);
+            }
+            for interim in self.state.take_interim() {
+                // It fails only for fields that HTTP/2 forbids; a hint is not worth more.
+                let _ = self.respond.send_informational(interim);
+            }
+            if answer.is_pending() {
+                self.state.set_task(cx);
+            }
+            answer.map(Some)
+        })
+        .await
+    }
+
+    async fn send(&mut self, mut parts: Parts, body: ResponseBody) -> Sent {
+        if parts.status.is_informational() {
+            return Sent::Broken(Reason::INTERNAL_ERROR);
+        }
+        remove_connection_fields(&mut parts.headers);
+        let bodiless = self.is_head
+            || parts.status == StatusCode::NO_CONTENT
+            || parts.status == StatusCode::NOT_MODIFIED;
+        let known = match &body {
+            ResponseBody::Empty => Some(0),
+            ResponseBody::Full(bytes) => Some(bytes.len() as u64),
+            ResponseBody::Stream(_) => None,
+        };
+        if parts.status == StatusCode::NO_CONTENT {
+            // RFC 9110 §8.6
+            parts.headers.remove(CONTENT_LENGTH);
+        }
+        let declared = parts.headers.contains_key(CONTENT_LENGTH);
+        if let (Some(known), false, false) = (known, declared, bodiless) {
+            let known = HeaderValue::from(known);
+            parts.headers.insert(CONTENT_LENGTH, known);
+        }
+        if !parts.headers.contains_key(DATE) {
+            parts.headers.insert(DATE, date::now());
+        }
+        let end = bodiless || known == Some(0) && !declared;
+        let body = match body {
+            ResponseBody::Full(bytes) if !declared => Outgoing::Full(bytes),
+            body if declared && !end => {
+                let app = Rc::clone(&self.app);
+                Outgoing::Measured(Measured::new(&parts, body, self.is_head, app))
+            }
+            body => Outgoing::Stream(body),
+        };
+        let response = Response::from_parts(parts, ());
+        let Ok(mut stream) = self.respond.send_response(response, end) else {
+            return Sent::Broken(Reason::INTERNAL_ERROR);
+        };
+        if end {
+            return Sent::Completely;
+        }
+        match body {
+            Outgoing::Full(bytes) => send_data(&mut stream, bytes, true, &self.state).await,
+            Outgoing::Stream(body) => send_stream(&mut stream, body, &*self.app, &self.state).await,
+            Outgoing::Measured(body) => {
+                send_stream(&mut stream, body, &*self.app, &self.state).await
+            }
+        }
+    }
+
+    async fn upgrade(&mut self, fields: HeaderMap, handler: UpgradeHandler) {
+        let Some(receive) = self.upgrade.take() else {
+            self.respond.send_reset(Reason::INTERNAL_ERROR);
+            return;
+        };
+        let mut response = Response::new(());
+        *response.headers_mut() = fields;
+        remove_connection_fields(response.headers_mut());
+        match self.respond.send_response(response, false) {
+            Ok(send) => {
+                let io = Upgraded::new(receive, send, Rc::clone(&self.state));
+                handler(Box::new(io)).await;
+            }
+            Err(_) => self.respond.send_reset(Reason::INTERNAL_ERROR),
+        }
+    }
+}
+
+/// A body on its way, by what it still needs.
+enum Outgoing<A: Application> {
+    Full(Bytes),
+    Stream(ResponseBody),
+    /// It declared a length, which has to be kept.
+    Measured(Measured<A>),
+}
+
+/// Calls our code or the application's; `None` when it panicked, which the application hears of.
+fn unwinding<A: Application, T>(app: &A, run: impl FnOnce() -> T) -> Option<T> {
+    let result = catch_unwind(AssertUnwindSafe(run));
+    if result.is_err() {
+        app.report(Fault::Panicked);
+    }
+    result.ok()
+}
+
+/// Sends a body as it is made.
+async fn send_stream<A: Application>(
+    stream: &mut SendStream<Bytes>,
+    mut body: impl Body<Data = Bytes, Error = Aborted> + Unpin,
+    app: &A,
+    state: &Rc<StreamState>,
+) -> Sent {
+    loop {
+        let next = poll_fn(|cx| {
+            let polled = unwinding(app, || Pin::new(&mut body).poll_frame(cx));
+            match polled.unwrap_or(Poll::Ready(Some(Err(Aborted)))) {
+                Poll::Ready(frame) => Poll::Ready(Some(frame)),
+                // The client may reset the stream before the next frame is made.
+                Poll::Pending => stream.poll_reset(cx).map(|_| None),
+            }
+        });
+        let Some(frame) = next.await else {
+            return Sent::Gone;
+        };
+        match frame.map(|frame| frame.map(Frame::into_data)) {
+            Some(Ok(Ok(data))) => {
+                let end = body.is_end_stream();
+                let sent = send_data(stream, data, end, state).await;
+                if end || sent != Sent::Completely {
+                    return sent;
+                }
+            }
+            Some(Ok(Err(frame))) => {
+                let Ok(mut trailers) = frame.into_trailers() else {
+                    continue;
+                };
+                remove_connection_fields(&mut trailers);
+                if trailers.is_empty() {
+                    return end_stream(stream);
+                }
+                return match stream.send_trailers(trailers) {
+                    Ok(()) => Sent::Completely,
+                    Err(_) => Sent::Gone,
+                };
+            }
+            Some(Err(Aborted)) => return Sent::Broken(Reason::INTERNAL_ERROR),
+            None => return end_stream(stream),
+        }
+    }
+}
+
+fn end_stream(stream: &mut SendStream<Bytes>) -> Sent {
+    match stream.send_data(Bytes::new(), true) {
+        Ok(()) => Sent::Completely,
+        Err(_) => Sent::Gone,
+    }
+}
+
+/// Hands `data` to `h2` as fast as the client's windows and the send buffer allow.
+async fn send_data(
+    stream: &mut SendStream<Bytes>,
+    mut data: Bytes,
+    end: bool,
+    state: &Rc<StreamState>,
+) -> Sent {
+    if data.is_empty() {
+        return if end {
+            end_stream(stream)
+        } else {
+            Sent::Completely
+        };
+    }
+    while !data.is_empty() {
+        let wanted = data.len().min(SEND_BUFFER_BYTES);
+        match poll_fn(|cx| poll_capacity(stream, wanted, state, cx)).await {
+            Capacity::Bytes(length) => {
+                let piece = data.split_to(length);
+                if stream.send_data(piece, end && data.is_empty()).is_err() {
+                    return Sent::Gone;
+                }
+            }
+            Capacity::Gone => return Sent::Gone,
+            Capacity::Stalled => return Sent::Broken(Reason::CANCEL),
+        }
+    }
+    Sent::Completely
+}
+
+/// What a stream may send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Capacity {
+    /// This many bytes, at least one, at most as many as wanted.
+    Bytes(usize),
+    /// Nothing any more: the stream or its connection is over.
+    Gone,
+    /// Nothing for too long.
+    Stalled,
+}
+
+/// Polls for the right to send up to `wanted` bytes.
+pub(super) fn poll_capacity(
+    stream: &mut SendStream<Bytes>,
+    wanted: usize,
+    state: &Rc<StreamState>,
+    cx: &mut Context<'_>,
+) -> Poll<Capacity> {
+    stream.reserve_capacity(wanted);
+    let mut capacity = stream.capacity();
+    if capacity == 0 {
+        if state.sending.expired() {
+            return Poll::Ready(Capacity::Stalled);
+        }
+        state.sending.wait(cx);
+        state.watch();
+        match ready!(stream.poll_capacity(cx)) {
+            Some(Ok(granted)) => capacity = granted,
+            Some(Err(_)) | None => return Poll::Ready(Capacity::Gone),
+        }
+    }
+    let granted = capacity.min(wanted);
+    state.sending.progress(granted);
+    Poll::Ready(Capacity::Bytes(granted))
+}
+
+/// Removes what RFC 9113 §8.2.2 forbids; an application written for HTTP/1.1 may send it.
+fn remove_connection_fields(headers: &mut HeaderMap) {
+    const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+    const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+    let forbidden = [
+        &CONNECTION,
+        &TRANSFER_ENCODING,
+        &UPGRADE,
+        &TE,
+        &KEEP_ALIVE,
+        &PROXY_CONNECTION,
+    ];
+    if headers.keys().any(|name| forbidden.contains(&name)) {
+        for name in forbidden {
+            headers.remove(name);
+        }
+    }
+}
