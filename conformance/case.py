@@ -49,12 +49,29 @@ class Suite:
         self.cases: list[Case] = []
 
     def case(
-        self, id: str, level: str, title: str, *, needs: Collection[str] = (), on: Options = DEFAULT, hostile: bool = False
+        self,
+        id: str,
+        level: str,
+        title: str,
+        *,
+        needs: Collection[str] = (),
+        on: Options = DEFAULT,
+        hostile: bool = False,
     ) -> Callable[[_R], _R]:
         """Register the decorated function as a case."""
 
         def register(run: _R) -> _R:
-            self.add(Case(id=id, level=level, title=title, run=run, needs=frozenset(needs), on=on, hostile=hostile))
+            self.add(
+                Case(
+                    id=id,
+                    level=level,
+                    title=title,
+                    run=run,
+                    needs=frozenset(needs),
+                    on=on,
+                    hostile=hostile,
+                )
+            )
             return run
 
         return register

@@ -7,10 +7,15 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Iterable
-from types import TracebackType
+from typing import TYPE_CHECKING
+
+from typing_extensions import Self
 
 from conformance.verdict import BrokenError, broken, check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from types import TracebackType
 
 Address = tuple[str, int] | str
 Headers = list[tuple[bytes, bytes]]
@@ -46,7 +51,13 @@ class Response:
 class Connection:
     """One connection to the server; every wait ends at a deadline with a `BrokenError`."""
 
-    def __init__(self, address: Address, *, tls: ssl.SSLContext | None = None, receive_buffer: int | None = None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        tls: ssl.SSLContext | None = None,
+        receive_buffer: int | None = None,
+    ) -> None:
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
         raw = socket.socket(family, socket.SOCK_STREAM)
         if receive_buffer is not None:
@@ -62,10 +73,15 @@ class Connection:
             raise
         self.buffer = bytearray()
 
-    def __enter__(self) -> Connection:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.close()
 
     def tls_version(self) -> str:
@@ -116,9 +132,19 @@ class Connection:
         lines = [f"{method} {target} HTTP/{version}", f"Host: {host}", *headers]
         if body is not None:
             lines.append(f"Content-Length: {len(body)}")
-        self.send("".join(f"{line}\r\n" for line in lines).encode("latin-1") + b"\r\n" + (body or b""))
+        self.send(
+            "".join(f"{line}\r\n" for line in lines).encode("latin-1") + b"\r\n" + (body or b"")
+        )
 
-    def ask(self, target: str, *, method: str = "GET", headers: Iterable[str] = (), body: bytes | None = None, version: str = "1.1") -> Response:
+    def ask(
+        self,
+        target: str,
+        *,
+        method: str = "GET",
+        headers: Iterable[str] = (),
+        body: bytes | None = None,
+        version: str = "1.1",
+    ) -> Response:
         """Send one well-formed request and return its answer."""
         self.request(target, method=method, headers=headers, body=body, version=version)
         return self.response(method=method)
@@ -144,6 +170,7 @@ class Connection:
         try:
             return self.response(within=within).status
         except ClosedError:
+            self.buffer.clear()
             return None
 
     def head(self, end: float | None = None) -> Response:
@@ -183,6 +210,16 @@ class Connection:
         """
         left = self.rest(within=within)
         check(not left, f"{len(left)} bytes more before the close: {left[:60]!r}")
+
+    def has_ended(self, window: float) -> bool:
+        """Read for at most `window` seconds and tell whether the peer has closed; what came stays in the buffer."""
+        end = time.monotonic() + window
+        try:
+            while self._receive(end, "the end of the connection"):
+                pass
+        except BrokenError:
+            return False
+        return True
 
     def quiet(self, window: float = 0.08) -> None:
         """Watch for `window` seconds that nothing comes, the end of the connection neither."""
@@ -231,17 +268,20 @@ class Connection:
 
     def _more(self, end: float, what: str) -> None:
         if not self._receive(end, f"an answer ({what})"):
-            raise ClosedError(f"closed {what}" + (f", after {bytes(self.buffer[-60:])!r}" if self.buffer else ""))
+            raise ClosedError(
+                f"closed {what}" + (f", after {bytes(self.buffer[-60:])!r}" if self.buffer else "")
+            )
 
     def _receive(self, end: float, what: str) -> bool:
-        left = end - time.monotonic()
+        # A deadline that has passed still takes what has arrived.
+        self.socket.settimeout(max(0.001, end - time.monotonic()))
         try:
-            if left <= 0:
-                raise TimeoutError
-            self.socket.settimeout(left)
             data = self.socket.recv(1 << 18)
         except TimeoutError:
-            broken(f"timed out waiting for {what}" + (f"; got {bytes(self.buffer[:60])!r}" if self.buffer else ""))
+            broken(
+                f"timed out waiting for {what}"
+                + (f"; got {bytes(self.buffer[:60])!r}" if self.buffer else "")
+            )
         except (ConnectionResetError, ssl.SSLError):
             data = b""
         self.buffer += data
@@ -258,6 +298,8 @@ def _fields(lines: Iterable[bytes]) -> Headers:
     for line in lines:
         name, colon, value = line.partition(b":")
         check(colon and name and name.strip() == name, f"not a header field: {line!r}")
-        check(not any(byte in value for byte in b"\r\n\0"), f"control byte in header field: {line!r}")
+        check(
+            not any(byte in value for byte in b"\r\n\0"), f"control byte in header field: {line!r}"
+        )
         headers.append((name.lower(), value.strip(b" \t")))
     return headers

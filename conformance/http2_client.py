@@ -5,16 +5,31 @@ from __future__ import annotations
 import dataclasses
 import struct
 import time
-from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from hpack import Decoder, Encoder, HPACKError
 
 from conformance.client import DEADLINE_SECONDS, ClosedError, Connection
-from conformance.trial import Trial
 from conformance.verdict import BrokenError, broken, check
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from conformance.trial import Trial
+
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+(
+    DATA,
+    HEADERS,
+    PRIORITY,
+    RST_STREAM,
+    SETTINGS,
+    PUSH_PROMISE,
+    PING,
+    GOAWAY,
+    WINDOW_UPDATE,
+    CONTINUATION,
+) = range(10)
 END_STREAM = ACK = 0x1
 END_HEADERS = 0x4
 PADDED = 0x8
@@ -72,7 +87,14 @@ class Response:
 class Http2:
     """One HTTP/2 connection with prior knowledge (or ALPN, given a TLS connection that negotiated it)."""
 
-    def __init__(self, trial: Trial, *, connection: Connection | None = None, settings: dict[int, int] | None = None, credit: int = _CREDIT) -> None:
+    def __init__(
+        self,
+        trial: Trial,
+        *,
+        connection: Connection | None = None,
+        settings: dict[int, int] | None = None,
+        credit: int = _CREDIT,
+    ) -> None:
         self.trial = trial
         self.connection = connection or trial.connect()
         self.encoder = Encoder()
@@ -83,7 +105,12 @@ class Http2:
         self.answers: dict[int, Response] = {}
         self._next = 1
         self.connection.send(PREFACE)
-        self.frame(SETTINGS, payload=b"".join(struct.pack("!HI", key, value) for key, value in (settings or {}).items()))
+        self.frame(
+            SETTINGS,
+            payload=b"".join(
+                struct.pack("!HI", key, value) for key, value in (settings or {}).items()
+            ),
+        )
         if credit:
             self.frame(WINDOW_UPDATE, payload=struct.pack("!I", credit))
         self.until(lambda: bool(self.settings))
@@ -122,9 +149,21 @@ class Http2:
         tag: str = "",
     ) -> Response:
         """Send a request and return its answer."""
-        return self.response(self.request(handler, suffix, method=method, body=body, headers=headers, authority=authority, tag=tag))
+        return self.response(
+            self.request(
+                handler,
+                suffix,
+                method=method,
+                body=body,
+                headers=headers,
+                authority=authority,
+                tag=tag,
+            )
+        )
 
-    def try_ask(self, handler: str, *, authority: str = "a", headers: Iterable[tuple[str, str]] = ()) -> Response | None:
+    def try_ask(
+        self, handler: str, *, authority: str = "a", headers: Iterable[tuple[str, str]] = ()
+    ) -> Response | None:
         """Send a request and return its answer, None if the server resets the stream or goes away."""
         try:
             return self.ask(handler, authority=authority, headers=headers)
@@ -138,7 +177,10 @@ class Http2:
             StreamResetError: it was reset, also after a part of the answer.
             GoneAwayError: the server ended the connection with an error.
         """
-        self.until(lambda: self._answer(stream).ended or stream in self.resets or bool(self.went_away), within=within)
+        self.until(
+            lambda: self._answer(stream).ended or stream in self.resets or bool(self.went_away),
+            within=within,
+        )
         if not self._answer(stream).ended:
             if stream in self.resets:
                 raise StreamResetError(self.resets[stream])
@@ -212,16 +254,28 @@ class Http2:
 
     def _read(self, end: float) -> Frame:
         head = self.connection.exactly(9, end)
-        length, type, flags, stream = int.from_bytes(head[:3], "big"), head[3], head[4], int.from_bytes(head[5:], "big")
+        length, type, flags, stream = (
+            int.from_bytes(head[:3], "big"),
+            head[3],
+            head[4],
+            int.from_bytes(head[5:], "big"),
+        )
         payload = self.connection.exactly(length, end)
         if type in (HEADERS, CONTINUATION) and not flags & END_HEADERS:
             more = self._read(end)
-            check((more.type, more.stream) == (CONTINUATION, stream), "a header block is interrupted")
+            check(
+                (more.type, more.stream) == (CONTINUATION, stream), "a header block is interrupted"
+            )
             return Frame(type, flags | more.flags & END_HEADERS, stream, payload + more.payload)
         return Frame(type, flags, stream, payload)
 
     def _take(self, received: Frame) -> None:
-        type, flags, stream, payload = received.type, received.flags, received.stream, received.payload
+        type, flags, stream, payload = (
+            received.type,
+            received.flags,
+            received.stream,
+            received.payload,
+        )
         if type == SETTINGS and not flags & ACK:
             self.settings |= dict(struct.iter_unpack("!HI", payload)) or {0: 0}
             self.frame(SETTINGS, ACK)
@@ -246,7 +300,9 @@ class Http2:
 
     def _fields(self, answer: Response, block: bytes, *, ended: bool) -> None:
         try:
-            fields = [(bytes(name), bytes(value)) for name, value in self.decoder.decode(block, raw=True)]
+            fields = [
+                (bytes(name), bytes(value)) for name, value in self.decoder.decode(block, raw=True)
+            ]
         except HPACKError as error:
             broken(f"header block: {error}")
         answer.ended = ended
@@ -255,7 +311,14 @@ class Http2:
             answer.trailers = fields
             return
         regular = [pair for pair in fields if not pair[0].startswith(b":")]
-        check(not [name for name, _ in regular if name in (b"connection", b"transfer-encoding", b"keep-alive")], "a connection header on HTTP/2")
+        check(
+            not [
+                name
+                for name, _ in regular
+                if name in (b"connection", b"transfer-encoding", b"keep-alive")
+            ],
+            "a connection header on HTTP/2",
+        )
         if int(status) < 200:
             answer.interim.append(Response(int(status), regular))
         else:
@@ -269,4 +332,6 @@ def pseudo(path: str, *, method: str = "GET", authority: str = "a", scheme: str 
 
 def frame(type: int, flags: int = 0, stream: int = 0, payload: bytes = b"") -> bytes:
     """Return the bytes of one frame."""
-    return len(payload).to_bytes(3, "big") + bytes([type, flags]) + stream.to_bytes(4, "big") + payload
+    return (
+        len(payload).to_bytes(3, "big") + bytes([type, flags]) + stream.to_bytes(4, "big") + payload
+    )

@@ -13,13 +13,17 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Self
 
 from conformance.verdict import BrokenError
 
+if TYPE_CHECKING:
+    from types import TracebackType
+
 VARIABLE = "CONFORMANCE_OBSERVER"
-_LARGEST_DATAGRAM = 1 << 18
+_LARGEST_DATAGRAM = 1 << 20
 _MARK = "flush"
 
 
@@ -36,11 +40,16 @@ class Observer:
         self._changed = threading.Condition()
         self._thread = threading.Thread(target=self._receive, name="observer", daemon=True)
 
-    def __enter__(self) -> Observer:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as stop:
             stop.sendto(b"", self.path)
         self._thread.join(timeout=5)
@@ -64,7 +73,9 @@ class Observer:
                 raise BrokenError(f"the application did not report {label!r} within {timeout:g} s")
             return self._values(tag, label)[count - 1]
 
-    def settled(self, tag: str, label: str, *, window: float = 0.15, timeout: float = 10.0) -> list[Any]:
+    def settled(
+        self, tag: str, label: str, *, window: float = 0.15, timeout: float = 10.0
+    ) -> list[Any]:
         """Return the values once none has been added for `window` seconds.
 
         Raises:
@@ -74,7 +85,9 @@ class Observer:
         with self._changed:
             while time.monotonic() < end:
                 before = len(self._values(tag, label))
-                more = self._changed.wait_for(lambda before=before: len(self._values(tag, label)) > before, window)  # type: ignore[misc]
+                more = self._changed.wait_for(
+                    lambda before=before: len(self._values(tag, label)) > before, window
+                )  # type: ignore[misc]
                 if not more:
                     return self._values(tag, label)
         raise BrokenError(f"{label!r} had not settled after {timeout:g} s")
@@ -88,7 +101,9 @@ class Observer:
         self._flush()
         with self._changed:
             if self._changed.wait_for(lambda: bool(self._values(tag, label)), window):
-                raise BrokenError(f"the application reported {label!r}: {self._values(tag, label)[0]!r}")
+                raise BrokenError(
+                    f"the application reported {label!r}: {self._values(tag, label)[0]!r}"
+                )
 
     def _flush(self) -> None:
         """Wait for a datagram of our own: whatever was sent before it has then been read, for the socket keeps order."""

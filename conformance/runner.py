@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from conformance.case import Case, Suite
+from typing_extensions import Self
+
 from conformance.http1.judge import HIDDEN_MARKER
 from conformance.observer import Observer
 from conformance.server import DEFAULT, Command, Options, Server
 from conformance.trial import Trial
 from conformance.verdict import BrokenError, NotApplicableError, check
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from conformance.case import Case, Suite
 
 OK, BROKEN, SKIPPED = "ok", "BROKEN", "-"
 _EXPECTED = Path(__file__).parent / "expected"
@@ -39,7 +46,11 @@ def main(suites: Sequence[Suite], arguments: Sequence[str] | None = None) -> int
     for command in commands:
         column: dict[str, Result] = {}
         for suite in suites:
-            cases = [case for case in suite.cases if not only or case.id in only or case.id.split("-")[0] in only]
+            cases = [
+                case
+                for case in suite.cases
+                if not only or case.id in only or case.id.split("-")[0] in only
+            ]
             column |= _run(suite, cases, command, options.require)
         columns.append(column)
     failed = _expect(columns[0], commands[0].name, complete=not only)
@@ -58,11 +69,18 @@ def _parser(suites: Sequence[Suite]) -> argparse.ArgumentParser:
         metavar="COMMAND",
         help="a known server's name or a command line with {app} and {port}; repeat it to compare; the first one decides the exit code (default: spikard)",
     )
-    parser.add_argument("--only", default="", metavar="IDS", help="comma-separated rows, such as H22,W15")
-    parser.add_argument("--json", metavar="FILE", help="write the results there")
-    parser.add_argument("--table", action="store_true", help="list every case, not only those that are not ok")
     parser.add_argument(
-        "--require", default="", metavar="NAMES", help="comma-separated capabilities; their absence is a failure rather than a skip"
+        "--only", default="", metavar="IDS", help="comma-separated rows, such as H22,W15"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write the results there")
+    parser.add_argument(
+        "--table", action="store_true", help="list every case, not only those that are not ok"
+    )
+    parser.add_argument(
+        "--require",
+        default="",
+        metavar="NAMES",
+        help="comma-separated capabilities; their absence is a failure rather than a skip",
     )
     return parser
 
@@ -77,17 +95,16 @@ def _run(suite: Suite, cases: Sequence[Case], command: Command, require: str) ->
             _progress(f"{command.name} {suite.name} {number}/{len(cases)} {case.id}")
             start = time.monotonic()
             outcome, reason = _try(case, pool, required)
-            results[f"{suite.name}/{case.id}"] = Result(outcome, reason, round(time.monotonic() - start, 3))
+            results[f"{suite.name}/{case.id}"] = Result(
+                outcome, reason, round(time.monotonic() - start, 3)
+            )
     _progress("")
     return results
 
 
 def _try(case: Case, pool: _Pool, required: frozenset[str]) -> tuple[str, str]:
     try:
-        missing = case.needs - pool.capabilities
-        if missing:
-            check(not missing & required, f"required, but there is no {', '.join(sorted(missing & required))}")
-            raise NotApplicableError(f"no {', '.join(sorted(missing))}")
+        _check_needs(case.needs - pool.capabilities, required)
         server = pool.server(case.on)
         server.mark_log()
         with Trial(pool.command, server, pool.observer, pool.capabilities) as trial:
@@ -100,16 +117,26 @@ def _try(case: Case, pool: _Pool, required: frozenset[str]) -> tuple[str, str]:
     except BrokenError as error:
         pool.discard_sick(case.on)
         return BROKEN, str(error)
-    except Exception as error:  # noqa: BLE001 - an observation of an unforeseen shape is the server's failure too
+    except Exception as error:
         pool.discard_sick(case.on)
         return BROKEN, f"{type(error).__name__}: {error}"
     return OK, ""
 
 
+def _check_needs(missing: frozenset[str], required: frozenset[str]) -> None:
+    names = ", ".join(sorted(missing))
+    check(not missing & required, f"required, but there is no {names}")
+    if missing:
+        raise NotApplicableError(f"no {names}")
+
+
 def _check_quiet(server: Server, trial: Trial) -> None:
     """I9: at most one log line a connection."""
     lines = [line for line in server.log_since_mark().splitlines() if line.strip()]
-    check(len(lines) <= trial.connections, f"{len(lines)} log lines for {trial.connections} connections: {lines[-1] if lines else ''}")
+    check(
+        len(lines) <= trial.connections,
+        f"{len(lines)} log lines for {trial.connections} connections: {lines[-1] if lines else ''}",
+    )
 
 
 class _Pool:
@@ -121,7 +148,7 @@ class _Pool:
         self._servers: dict[Options, tuple[Server, str]] = {}
         self._capabilities: frozenset[str] | None = None
 
-    def __enter__(self) -> _Pool:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -174,17 +201,24 @@ def _probe(server: Server) -> frozenset[str]:
     found = set()
     settings_frame = 4
     with server.connect() as connection:
-        connection.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, settings_frame, 0, 0, 0, 0, 0]))
-        try:
+        connection.send(
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, settings_frame, 0, 0, 0, 0, 0])
+        )
+        with contextlib.suppress(BrokenError):
             found |= {"http2"} if connection.exactly(9)[3] == settings_frame else set()
-        except BrokenError:
-            pass
     with server.connect() as connection:
-        upgrade = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="]
-        try:
-            found |= {"websocket"} if connection.ask("/ws-accept/probe", headers=upgrade).status == 101 else set()
-        except BrokenError:
-            pass
+        upgrade = [
+            "Connection: Upgrade",
+            "Upgrade: websocket",
+            "Sec-WebSocket-Version: 13",
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+        ]
+        with contextlib.suppress(BrokenError):
+            found |= (
+                {"websocket"}
+                if connection.ask("/ws-accept/probe", headers=upgrade).status == 101
+                else set()
+            )
     return frozenset(found)
 
 
@@ -201,28 +235,52 @@ def _expect(column: dict[str, Result], server: str, *, complete: bool) -> int:
         result = column.get(id)
         if result is None:
             if complete and id.split("/")[0] in {known.split("/")[0] for known in column}:
-                column[id] = Result(BROKEN, f"expected to fail ({reason}), but there is no such case")
+                column[id] = Result(
+                    BROKEN, f"expected to fail ({reason}), but there is no such case"
+                )
         elif result.outcome == BROKEN:
-            column[id] = dataclasses.replace(result, outcome=SKIPPED, reason=f"expected failure: {reason}")
+            column[id] = dataclasses.replace(
+                result, outcome=SKIPPED, reason=f"expected failure: {reason}"
+            )
         elif result.outcome == OK:
-            column[id] = dataclasses.replace(result, outcome=BROKEN, reason=f"expected to fail ({reason}), but is ok: remove the entry")
+            column[id] = dataclasses.replace(
+                result,
+                outcome=BROKEN,
+                reason=f"expected to fail ({reason}), but is ok: remove the entry",
+            )
     return sum(result.outcome == BROKEN for result in column.values())
 
 
-def _print_table(suites: Sequence[Suite], commands: Sequence[Command], columns: Sequence[dict[str, Result]], *, whole: bool) -> None:
+def _print_table(
+    suites: Sequence[Suite],
+    commands: Sequence[Command],
+    columns: Sequence[dict[str, Result]],
+    *,
+    whole: bool,
+) -> None:
     width = max(len(command.name) for command in commands)
     for suite in suites:
         cases = [case for case in suite.cases if f"{suite.name}/{case.id}" in columns[0]]
-        counts = _counts([column[f"{suite.name}/{case.id}"] for case in cases for column in columns[:1]])
+        counts = _counts(
+            [column[f"{suite.name}/{case.id}"] for case in cases for column in columns[:1]]
+        )
         if not cases:
             continue
-        print(f"\n{suite.name}: {counts[OK]} ok, {counts[BROKEN]} broken, {counts[SKIPPED]} not applicable")
+        print(
+            f"\n{suite.name}: {counts[OK]} ok, {counts[BROKEN]} broken, {counts[SKIPPED]} not applicable"
+        )
         if whole:
-            print(f"  {'':14} " + " ".join(f"{command.name:{max(width, 6)}}" for command in commands))
+            print(
+                f"  {'':14} " + " ".join(f"{command.name:{max(width, 6)}}" for command in commands)
+            )
             for case in cases:
                 marks = (column[f"{suite.name}/{case.id}"].outcome for column in columns)
-                print(f"  {case.id:12} {case.level} " + " ".join(_paint(f"{mark:{max(width, 6)}}") for mark in marks) + f" {case.title}")
-    for command, column in zip(commands, columns):
+                print(
+                    f"  {case.id:12} {case.level} "
+                    + " ".join(_paint(f"{mark:{max(width, 6)}}") for mark in marks)
+                    + f" {case.title}"
+                )
+    for command, column in zip(commands, columns, strict=False):
         for title, wanted in (("broken", BROKEN), ("not applicable", SKIPPED)):
             listed = [(id, result) for id, result in column.items() if result.outcome == wanted]
             if listed:
@@ -231,9 +289,12 @@ def _print_table(suites: Sequence[Suite], commands: Sequence[Command], columns: 
                 print(f"  {id:24} {result.reason}")
 
 
-def _write_json(path: Path, commands: Sequence[Command], columns: Sequence[dict[str, Result]]) -> None:
+def _write_json(
+    path: Path, commands: Sequence[Command], columns: Sequence[dict[str, Result]]
+) -> None:
     results = {
-        command.name: {id: dataclasses.asdict(result) for id, result in column.items()} for command, column in zip(commands, columns)
+        command.name: {id: dataclasses.asdict(result) for id, result in column.items()}
+        for command, column in zip(commands, columns, strict=False)
     }
     path.write_text(json.dumps(results, indent=1) + "\n")
 
@@ -245,7 +306,10 @@ def _close(column: dict[str, Result], failed: int) -> int:
 
 
 def _counts(results: Sequence[Result]) -> dict[str, int]:
-    return {outcome: sum(result.outcome == outcome for result in results) for outcome in (OK, BROKEN, SKIPPED)}
+    return {
+        outcome: sum(result.outcome == outcome for result in results)
+        for outcome in (OK, BROKEN, SKIPPED)
+    }
 
 
 def _paint(mark: str) -> str:

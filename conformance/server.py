@@ -13,12 +13,17 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from types import TracebackType
+from typing import TYPE_CHECKING
+
+from typing_extensions import Self
 
 from conformance import certificates
 from conformance.client import Address, Connection
 from conformance.observer import VARIABLE
 from conformance.verdict import BrokenError, NotApplicableError, broken, check
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 ROOT = Path(__file__).resolve().parent.parent
 APP = "conformance.asgi.apps:app"
@@ -26,7 +31,19 @@ START_SECONDS = 15.0
 STOP_SECONDS = 10.0
 
 # What a case can ask of a server; found out from its `--help` or by trying, see `Command.capabilities`.
-CAPABILITIES = frozenset({"http2", "websocket", "tls", "uds", "root-path", "workers", "timers", "lifespan-mode", "trusted-proxies"})
+CAPABILITIES = frozenset(
+    {
+        "http2",
+        "websocket",
+        "tls",
+        "uds",
+        "root-path",
+        "workers",
+        "timers",
+        "lifespan-mode",
+        "trusted-proxies",
+    }
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -117,7 +134,9 @@ class Command:
         if self.name.startswith("python"):
             self.name = next(word for word in shlex.split(text) if word in KNOWN)
         self._flags = KNOWN.get(self.name, KNOWN["uvicorn"])
-        words = shlex.split(text if "{app}" in text else self._flags.default.replace(self.name, text, 1))
+        words = shlex.split(
+            text if "{app}" in text else self._flags.default.replace(self.name, text, 1)
+        )
         self._words = _executable(words)
         self.capabilities = self._announced()
 
@@ -142,7 +161,11 @@ class Command:
         for on, template, value in wanted:
             if on:
                 words += [
-                    word.format(value, cert=chain.certificate if chain else "", key=chain.key if chain else "")
+                    word.format(
+                        value,
+                        cert=chain.certificate if chain else "",
+                        key=chain.key if chain else "",
+                    )
                     for word in template
                 ]
         return [*words, *options.arguments]
@@ -151,13 +174,30 @@ class Command:
         """Return the environment in which the server runs."""
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         shrunk = _SHRUNK if options.shrunk_timers else {}
-        return {**os.environ, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", VARIABLE: observer, **shrunk, **dict(options.environment)}
+        return {
+            **os.environ,
+            "PYTHONPATH": path,
+            "PYTHONUNBUFFERED": "1",
+            VARIABLE: observer,
+            **shrunk,
+            **dict(options.environment),
+        }
 
     def _announced(self) -> frozenset[str]:
         words = [word for word in self._words if "{" not in word and not word.startswith("-")]
-        prefix = words[: 3 if "-m" in self._words[:2] else 1] if "-m" not in self._words else self._words[:3]
+        prefix = (
+            words[: 3 if "-m" in self._words[:2] else 1]
+            if "-m" not in self._words
+            else self._words[:3]
+        )
         try:
-            text = subprocess.run([*prefix, "--help"], capture_output=True, text=True, timeout=START_SECONDS, check=False).stdout  # noqa: S603 - the command line is the user's own
+            text = subprocess.run(
+                [*prefix, "--help"],
+                capture_output=True,
+                text=True,
+                timeout=START_SECONDS,
+                check=False,
+            ).stdout
         except OSError as error:
             raise SystemExit(f"conformance: cannot run {prefix[0]}: {error.strerror}") from None
         flags = self._flags
@@ -185,7 +225,7 @@ class Server:
         port = 0 if options.uds else _free_port()
         self.address: Address = uds if options.uds else ("127.0.0.1", port)
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(  # noqa: S603 - the command line is the user's own
+            self.process = subprocess.Popen(
                 command.line(options, port, uds),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -195,10 +235,15 @@ class Server:
                 start_new_session=True,
             )
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self.stop()
 
     def connect(self, *, receive_buffer: int | None = None) -> Connection:
@@ -259,7 +304,10 @@ class Server:
 
     def last_line(self) -> str:
         """Return the last line of the log that is not blank."""
-        return next((line.strip() for line in reversed(self.log().splitlines()) if line.strip()), "(no output)")
+        return next(
+            (line.strip() for line in reversed(self.log().splitlines()) if line.strip()),
+            "(no output)",
+        )
 
     def pids(self) -> list[int]:
         """Return the ids of the server's processes, the parent first."""
@@ -302,7 +350,9 @@ def _without(words: list[str], bind: tuple[str, ...]) -> list[str]:
     for start in range(len(words)):
         if tuple(words[start : start + len(bind)]) == bind:
             return words[:start] + words[start + len(bind) :]
-    raise NotApplicableError("its command line names a port in a way that cannot be replaced by a socket path")
+    raise NotApplicableError(
+        "its command line names a port in a way that cannot be replaced by a socket path"
+    )
 
 
 def _free_port() -> int:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from conformance.client import Connection, Response
-from conformance.observer import Observer
 from conformance.server import Command, Options, Server
 from conformance.verdict import NotApplicableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from conformance.client import Connection, Response
+    from conformance.observer import Observer
 
 _tags = itertools.count(1)
 
@@ -18,7 +21,9 @@ _tags = itertools.count(1)
 class Trial(contextlib.ExitStack):
     """What a case gets. Leaving it closes whatever it opened."""
 
-    def __init__(self, command: Command, server: Server, observer: Observer, capabilities: frozenset[str]) -> None:
+    def __init__(
+        self, command: Command, server: Server, observer: Observer, capabilities: frozenset[str]
+    ) -> None:
         super().__init__()
         self.command = command
         self.server = server
@@ -41,7 +46,9 @@ class Trial(contextlib.ExitStack):
         """Return the request target of one of the handlers in `conformance.asgi.apps`."""
         return f"/{handler}/{self.tag}{suffix}"
 
-    def connect(self, *, receive_buffer: int | None = None, server: Server | None = None) -> Connection:
+    def connect(
+        self, *, receive_buffer: int | None = None, server: Server | None = None
+    ) -> Connection:
         """Open a connection that closes with the trial."""
         self.connections += 1
         return self.enter_context((server or self.server).connect(receive_buffer=receive_buffer))
@@ -57,7 +64,9 @@ class Trial(contextlib.ExitStack):
         version: str = "1.1",
     ) -> Response:
         """Send one request on a fresh connection and return the answer."""
-        return self.connect().ask(self.target(handler, suffix), method=method, headers=headers, body=body, version=version)
+        return self.connect().ask(
+            self.target(handler, suffix), method=method, headers=headers, body=body, version=version
+        )
 
     def seen(self, label: str, *, count: int = 1, timeout: float = 3.0) -> Any:
         """Wait for an observation with the current tag."""
@@ -68,7 +77,14 @@ class Trial(contextlib.ExitStack):
         self.seen(label, count=count)
         return self.observer.all(self.tag, label)
 
-    def scope(self, suffix: str = "", *, method: str = "GET", headers: Iterable[str] = (), version: str = "1.1") -> dict[str, Any]:
+    def scope(
+        self,
+        suffix: str = "",
+        *,
+        method: str = "GET",
+        headers: Iterable[str] = (),
+        version: str = "1.1",
+    ) -> dict[str, Any]:
         """Send one request and return the scope that the application got for it."""
         self.new_tag()
         self.ask("scope", suffix, method=method, headers=headers, version=version)

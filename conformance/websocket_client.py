@@ -9,11 +9,15 @@ import itertools
 import os
 import struct
 import time
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from conformance.client import DEADLINE_SECONDS, Connection, Response
-from conformance.trial import Trial
 from conformance.verdict import check, equal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from conformance.trial import Trial
 
 CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -29,16 +33,31 @@ class Frame:
     fin: bool = True
 
 
-def handshake(trial: Trial, handler: str, suffix: str = "", *, headers: Iterable[str] = (), connection: Connection | None = None) -> tuple[Connection, str]:
+def handshake(
+    trial: Trial,
+    handler: str,
+    suffix: str = "",
+    *,
+    headers: Iterable[str] = (),
+    connection: Connection | None = None,
+) -> tuple[Connection, str]:
     """Send an opening handshake and return the connection with the key that was used."""
     connection = connection or trial.connect()
     key = base64.b64encode(os.urandom(16)).decode()
-    fields = ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", f"Sec-WebSocket-Key: {key}", *headers]
+    fields = [
+        "Connection: Upgrade",
+        "Upgrade: websocket",
+        "Sec-WebSocket-Version: 13",
+        f"Sec-WebSocket-Key: {key}",
+        *headers,
+    ]
     connection.request(trial.target(handler, suffix), headers=fields)
     return connection, key
 
 
-def refusal(trial: Trial, handler: str, suffix: str = "", *, headers: Iterable[str] = ()) -> Response:
+def refusal(
+    trial: Trial, handler: str, suffix: str = "", *, headers: Iterable[str] = ()
+) -> Response:
     """Send an opening handshake and return the answer, which must not be 101."""
     connection, _ = handshake(trial, handler, suffix, headers=headers)
     answer = connection.response()
@@ -49,14 +68,34 @@ def refusal(trial: Trial, handler: str, suffix: str = "", *, headers: Iterable[s
 class WebSocket:
     """An accepted WebSocket over HTTP/1.1."""
 
-    def __init__(self, trial: Trial, handler: str, suffix: str = "", *, headers: Iterable[str] = (), connection: Connection | None = None) -> None:
-        self.connection, key = handshake(trial, handler, suffix, headers=headers, connection=connection)
+    def __init__(
+        self,
+        trial: Trial,
+        handler: str,
+        suffix: str = "",
+        *,
+        headers: Iterable[str] = (),
+        connection: Connection | None = None,
+    ) -> None:
+        self.connection, key = handshake(
+            trial, handler, suffix, headers=headers, connection=connection
+        )
         self.answer = self.connection.response()
         equal(self.answer.status, 101, "status of the handshake")
-        expected = base64.b64encode(hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest())
+        expected = base64.b64encode(
+            hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()
+        )
         equal(self.answer.header(b"sec-websocket-accept"), expected, "sec-websocket-accept")
 
-    def send(self, opcode: int, payload: bytes, *, fin: bool = True, masked: bool = True, reserved: int = 0) -> None:
+    def send(
+        self,
+        opcode: int,
+        payload: bytes,
+        *,
+        fin: bool = True,
+        masked: bool = True,
+        reserved: int = 0,
+    ) -> None:
         """Send one frame."""
         self.connection.send(frame(opcode, payload, fin=fin, masked=masked, reserved=reserved))
 
@@ -109,7 +148,15 @@ class WebSocket:
         return code, payload[2:].decode()
 
 
-def frame(opcode: int, payload: bytes, *, fin: bool = True, masked: bool = True, reserved: int = 0, length: int | None = None) -> bytes:
+def frame(
+    opcode: int,
+    payload: bytes,
+    *,
+    fin: bool = True,
+    masked: bool = True,
+    reserved: int = 0,
+    length: int | None = None,
+) -> bytes:
     """Return the bytes of one frame; `length` may lie about the payload."""
     size = len(payload) if length is None else length
     first = (0x80 if fin else 0) | reserved << 4 | opcode
@@ -131,6 +178,6 @@ def mask(payload: bytes) -> bytes:
     if len(payload) < 4096:
         return _MASK + bytes(byte ^ key for byte, key in zip(payload, itertools.cycle(_MASK)))
     keys = (_MASK * (len(payload) // 4 + 1))[: len(payload)]
-    return _MASK + (int.from_bytes(payload, "big") ^ int.from_bytes(keys, "big")).to_bytes(len(payload), "big")
-
-
+    return _MASK + (int.from_bytes(payload, "big") ^ int.from_bytes(keys, "big")).to_bytes(
+        len(payload), "big"
+    )

@@ -7,11 +7,10 @@ is called as `handler(call)`; `call.note(label, value)` reports.
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextvars
 import os
 import socket
-import sys
-import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 MIB = 1 << 20
 _OBSERVER = os.environ.get("CONFORMANCE_OBSERVER", "")
+_LONGEST = 1 << 14  # of a string in an observation: a datagram has to hold all of it
 _socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 _socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MIB)
 
@@ -33,6 +33,8 @@ def note(tag: str, label: str, value: Any = None) -> None:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, (str, bytes)) and len(value) > _LONGEST:
+        return f"<{type(value).__name__} of {len(value)}>"
     if value is None or type(value) in (bool, int, float, str, bytes):
         return value
     if type(value) is list:
@@ -46,7 +48,11 @@ def _plain(value: Any) -> Any:
 
 def describe(error: BaseException) -> Message:
     """Return what a case may ask about an exception."""
-    return {"class": type(error).__name__, "os_error": isinstance(error, OSError), "text": str(error)}
+    return {
+        "class": type(error).__name__,
+        "os_error": isinstance(error, OSError),
+        "text": str(error),
+    }
 
 
 class Call:
@@ -83,7 +89,7 @@ class Call:
         """Send `message` and report the outcome: None, or a description of the exception."""
         try:
             await self.send(message)
-        except Exception as error:  # noqa: BLE001 - the class is what is looked at
+        except Exception as error:
             self.note("sent", describe(error))
             return False
         self.note("sent", None)
@@ -97,7 +103,9 @@ class Call:
 
     async def start(self, status: int = 200, headers: Any = (), **extra: Any) -> None:
         """Send `http.response.start`."""
-        await self.send({"type": "http.response.start", "status": status, "headers": list(headers), **extra})
+        await self.send(
+            {"type": "http.response.start", "status": status, "headers": list(headers), **extra}
+        )
 
     async def part(self, body: bytes, *, more: bool = True) -> None:
         """Send `http.response.body`."""
@@ -222,7 +230,11 @@ async def echo(call: Call) -> None:
 async def mutate(call: Call) -> None:
     """Report what an earlier request left in the scope, then leave something everywhere."""
     scope, marks = call.scope, []
-    for key, value in {"scope": scope, "asgi": scope["asgi"], "extensions": scope.get("extensions")}.items():
+    for key, value in {
+        "scope": scope,
+        "asgi": scope["asgi"],
+        "extensions": scope.get("extensions"),
+    }.items():
         if isinstance(value, dict):
             marks += [key] if "left-behind" in value else []
             value["left-behind"] = True
@@ -244,6 +256,8 @@ async def state(call: Call) -> None:
     await call.answer()
 
 
+# Python 3.10 has none.
+_exception_group: Any = getattr(builtins, "ExceptionGroup", None)
 _context: contextvars.ContextVar[str] = contextvars.ContextVar("context", default="unset")
 
 
@@ -265,7 +279,10 @@ async def messages(call: Call) -> None:
     while more:
         message = await call.receive()
         body = message.get("body")
-        call.note("message", (message["type"], None if body is None else len(body), message.get("more_body")))
+        call.note(
+            "message",
+            (message["type"], None if body is None else len(body), message.get("more_body")),
+        )
         more = message.get("more_body", False)
     await call.answer()
 
@@ -363,18 +380,36 @@ SCRIPTS: dict[str, list[Any]] = {
     "bytearray-body": [START, {**BODY, "body": bytearray(b"ok")}],
     "memoryview-body": [START, {**BODY, "body": memoryview(b"ok")}],
     "own-framing": [
-        {**START, "headers": [(b"transfer-encoding", b"chunked"), (b"set-cookie", b"a=1"), (b"x", b"y"), (b"set-cookie", b"b=2")]},
+        {
+            **START,
+            "headers": [
+                (b"transfer-encoding", b"chunked"),
+                (b"set-cookie", b"a=1"),
+                (b"x", b"y"),
+                (b"set-cookie", b"b=2"),
+            ],
+        },
         {**BODY, "more_body": True},
         BODY,
     ],
-    "too-long": [{**START, "headers": [(b"content-length", b"3")]}, {**BODY, "body": b"abc" + b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 11}],
-    "too-long-parts": [{**START, "headers": [(b"content-length", b"3")]}, {**BODY, "body": b"ab", "more_body": True}, {**BODY, "body": b"cXXXX"}],
+    "too-long": [
+        {**START, "headers": [(b"content-length", b"3")]},
+        {**BODY, "body": b"abc" + b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 11},
+    ],
+    "too-long-parts": [
+        {**START, "headers": [(b"content-length", b"3")]},
+        {**BODY, "body": b"ab", "more_body": True},
+        {**BODY, "body": b"cXXXX"},
+    ],
     "too-short": [{**START, "headers": [(b"content-length", b"100")]}, {**BODY, "body": b"abcde"}],
     "status-204": [{**START, "status": 204}, {**BODY, "body": b""}],
     "status-304": [{**START, "status": 304}, {**BODY, "body": b""}],
     "status-204-body": [{**START, "status": 204}, {**BODY, "body": b"never"}],
     "status-304-body": [{**START, "status": 304}, {**BODY, "body": b"never"}],
-    **{f"status-{status}": [{**START, "status": status}, BODY] for status in (-1, 99, 100, 103, 600, 1000, 70000)},
+    **{
+        f"status-{status}": [{**START, "status": status}, BODY]
+        for status in (-1, 99, 100, 103, 600, 1000, 70000)
+    },
     "cr-in-value": [{**START, "headers": [(b"x-a", b"a\rb")]}, BODY],
     "lf-in-value": [{**START, "headers": [(b"x-a", b"a\nb")]}, BODY],
     "crlf-in-value": [{**START, "headers": [(b"x-a", b"a\r\nset-cookie: b=1")]}, BODY],
@@ -392,7 +427,7 @@ async def send(call: Call) -> None:
     await call.body()
     for message in SCRIPTS[call.suffix]:
         if call.suffix == "generator-headers" and "headers" in message:
-            message = {**message, "headers": (pair for pair in [(b"x-a", b"1"), (b"x-b", b"2")])}  # noqa: PLW2901 - a generator lives once
+            message = {**message, "headers": (pair for pair in [(b"x-a", b"1"), (b"x-b", b"2")])}
         if not await call.attempt(message):
             break
     call.note("done")
@@ -450,7 +485,12 @@ async def leave(call: Call) -> None:
 async def raise_kind(call: Call) -> None:
     """Raise an exception that is not an `Exception`."""
     call.note("raising")
-    raise {"cancelled": asyncio.CancelledError, "interrupt": KeyboardInterrupt, "exit": SystemExit, "generator": GeneratorExit}[call.suffix]
+    raise {
+        "cancelled": asyncio.CancelledError,
+        "interrupt": KeyboardInterrupt,
+        "exit": SystemExit,
+        "generator": GeneratorExit,
+    }[call.suffix]
 
 
 @http
@@ -496,8 +536,8 @@ async def send_to_nobody(call: Call) -> None:
             raise RuntimeError("chained") from error
         if call.suffix == "context":
             raise RuntimeError("in context")  # noqa: B904 - the implicit context is what is tried
-        if call.suffix == "group" and sys.version_info >= (3, 11):
-            raise ExceptionGroup("outer", [ExceptionGroup("inner", [error])]) from None
+        if call.suffix == "group" and _exception_group:
+            raise _exception_group("outer", [_exception_group("inner", [error])]) from None
         raise
     call.note("send-error", None)
 
@@ -517,8 +557,15 @@ async def complete_then_send(call: Call) -> None:
 @http
 async def early_hint(call: Call) -> None:
     if "http.response.early_hint" in call.scope.get("extensions", {}):
-        await call.attempt({"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload", b"</b.js>; rel=preload"]})
-        await call.attempt({"type": "http.response.early_hint", "links": [b"</c.css>; rel=preload"]})
+        await call.attempt(
+            {
+                "type": "http.response.early_hint",
+                "links": [b"</a.css>; rel=preload", b"</b.js>; rel=preload"],
+            }
+        )
+        await call.attempt(
+            {"type": "http.response.early_hint", "links": [b"</c.css>; rel=preload"]}
+        )
     await call.answer()
 
 
@@ -527,39 +574,48 @@ async def trailers(call: Call) -> None:
     """Send trailers in two messages."""
     await call.start(headers=[(b"trailer", b"x-sum, x-more")], trailers=True)
     await call.part(b"body", more=False)
-    await call.attempt({"type": "http.response.trailers", "headers": [(b"x-sum", b"1")], "more_trailers": True})
-    await call.attempt({"type": "http.response.trailers", "headers": [(b"x-more", b"2")], "more_trailers": False})
+    await call.attempt(
+        {"type": "http.response.trailers", "headers": [(b"x-sum", b"1")], "more_trailers": True}
+    )
+    await call.attempt(
+        {"type": "http.response.trailers", "headers": [(b"x-more", b"2")], "more_trailers": False}
+    )
 
 
-_FILE = Path(tempfile.gettempdir(), f"conformance-{os.getpid()}.txt")
+_FILE = Path(__file__).with_name("digits.txt")  # 0123456789
 
 
 @http
 async def pathsend(call: Call) -> None:
     """Answer with a file by its path; the suffix may ask for a mistake."""
-    _FILE.write_bytes(b"0123456789")
     path = {"missing": "/nonexistent/file", "relative": _FILE.name}.get(call.suffix, str(_FILE))
+    message = {"type": "http.response.pathsend", "path": path}
     await call.start(headers=[(b"content-length", b"10"), (b"content-type", b"text/plain")])
-    try:
-        sent = await call.attempt({"type": "http.response.pathsend", "path": path})
-        if call.suffix == "twice" and sent:
-            await call.attempt({"type": "http.response.pathsend", "path": path})
-    finally:
-        _FILE.unlink()
+    if await call.attempt(message) and call.suffix == "twice":
+        await call.attempt(message)
 
 
 @http
 async def zerocopysend(call: Call) -> None:
-    """Answer with parts of a file, mixed with a body message: 345 + - + 789 (from the file's own position)."""
-    _FILE.write_bytes(b"0123456789")
-    with _FILE.open("rb") as file:
+    """Answer with parts of a file, mixed with a body message: 345, -, and 789 from the file's own position."""
+    descriptor = os.open(_FILE, os.O_RDONLY)
+    try:
+        file: Any = (
+            descriptor if call.suffix == "fd" else os.fdopen(descriptor, "rb", closefd=False)
+        )
         await call.start(headers=[(b"content-length", b"7")])
-        await call.attempt({"type": "http.response.zerocopysend", "file": file.fileno() if call.suffix == "fd" else file, "offset": 3, "count": 3, "more_body": True})
-        await call.attempt({"type": "http.response.body", "body": b"-", "more_body": True})
-        os.lseek(file.fileno(), 7, os.SEEK_SET)
-        await call.attempt({"type": "http.response.zerocopysend", "file": file.fileno() if call.suffix == "fd" else file})
-        call.note("file-open", not file.closed)
-    _FILE.unlink()
+        parts: list[Message] = [
+            {"type": "http.response.zerocopysend", "file": file, "offset": 3, "count": 3},
+            {"type": "http.response.body", "body": b"-"},
+        ]
+        for part in parts:
+            await call.attempt({**part, "more_body": True})
+        os.lseek(descriptor, 7, os.SEEK_SET)
+        await call.attempt({"type": "http.response.zerocopysend", "file": file})
+        os.fstat(descriptor)
+        call.note("file-open", True)
+    finally:
+        os.close(descriptor)
 
 
 # ---- WebSocket ----
@@ -585,7 +641,10 @@ async def ws_accept(call: Call) -> None:
 
 
 def _brief(message: Message) -> Message:
-    return {key: value if not isinstance(value, (bytes, str)) or len(value) < 1024 else len(value) for key, value in message.items()}
+    return {
+        key: value if not isinstance(value, (bytes, str)) or len(value) < 1024 else len(value)
+        for key, value in message.items()
+    }
 
 
 @websocket
@@ -593,7 +652,9 @@ async def ws_echo(call: Call) -> None:
     await call.receive()
     await call.send({"type": "websocket.accept"})
     while (message := await call.receive())["type"] == "websocket.receive":
-        await call.send({"type": "websocket.send", "bytes": message.get("bytes"), "text": message.get("text")})
+        await call.send(
+            {"type": "websocket.send", "bytes": message.get("bytes"), "text": message.get("text")}
+        )
     call.note("disconnect", message)
 
 
@@ -602,7 +663,9 @@ async def ws_wait(call: Call) -> None:
     """Wait for the release before accepting, with a second receive pending."""
     call.note("first", await call.receive())
     second = asyncio.ensure_future(call.receive())
-    second.add_done_callback(lambda done: call.note("second", None if done.cancelled() else done.result()))
+    second.add_done_callback(
+        lambda done: call.note("second", None if done.cancelled() else done.result())
+    )
     await _releases.setdefault(call.tag, asyncio.Event()).wait()
     await call.send({"type": "websocket.accept"})
     await second
@@ -611,14 +674,28 @@ async def ws_wait(call: Call) -> None:
 ACCEPT: Message = {"type": "websocket.accept"}
 CLOSE: Message = {"type": "websocket.close"}
 TEXT: Message = {"type": "websocket.send", "text": "x"}
-DENY: Message = {"type": "websocket.http.response.start", "status": 401, "headers": [(b"x-a", b"1"), (b"x-a", b"2")]}
+DENY: Message = {
+    "type": "websocket.http.response.start",
+    "status": 401,
+    "headers": [(b"x-a", b"1"), (b"x-a", b"2")],
+}
 DENY_BODY: Message = {"type": "websocket.http.response.body", "body": b"no"}
 
 WS_SCRIPTS: dict[str, list[Message]] = {
     "accept": [ACCEPT],
     "accept-subprotocol": [{**ACCEPT, "subprotocol": "two"}],
     "accept-none": [{**ACCEPT, "subprotocol": None, "headers": []}],
-    "accept-headers": [{**ACCEPT, "headers": [(b"x-a", b"1"), (b"set-cookie", b"a=1"), (b"x-a", b"2"), (b"set-cookie", b"b=2")]}],
+    "accept-headers": [
+        {
+            **ACCEPT,
+            "headers": [
+                (b"x-a", b"1"),
+                (b"set-cookie", b"a=1"),
+                (b"x-a", b"2"),
+                (b"set-cookie", b"b=2"),
+            ],
+        }
+    ],
     "accept-protocol-header": [{**ACCEPT, "headers": [(b"sec-websocket-protocol", b"one")]}],
     "accept-pseudo-header": [{**ACCEPT, "headers": [(b":status", b"200")]}],
     "accept-foreign-subprotocol": [{**ACCEPT, "subprotocol": "three"}],

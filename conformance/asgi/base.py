@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from conformance.asgi.suite import SUITE
 from conformance.case import MUST, SHOULD, USED
 from conformance.server import Options
-from conformance.trial import Trial
 from conformance.verdict import broken, check, equal
 from conformance.websocket_client import WebSocket
+
+if TYPE_CHECKING:
+    from conformance.trial import Trial
 
 # row, script of conformance.asgi.apps.SCRIPTS, whose last message has to be refused
 REFUSED = [
@@ -130,7 +134,9 @@ def wrong_order(trial: Trial) -> None:
     refuses(trial, "B10")
 
 
-@SUITE.case("B11", MUST, "after a completed response send is a no-op, also when the client has gone")
+@SUITE.case(
+    "B11", MUST, "after a completed response send is a no-op, also when the client has gone"
+)
 def send_after_completion(trial: Trial) -> None:
     connection = trial.connect()
     connection.ask(trial.target("complete-then-send"))
@@ -147,7 +153,9 @@ def application_error(trial: Trial) -> None:
     equal(other.ask("/ping").status, 200, "status on another connection")
 
 
-@SUITE.case("B13", MUST, "the server's own send error coming back out of the application is not logged")
+@SUITE.case(
+    "B13", MUST, "the server's own send error coming back out of the application is not logged"
+)
 def own_error_is_swallowed(trial: Trial) -> None:
     for form in ("plain", "chained", "context", "group"):
         trial.new_tag()
@@ -161,7 +169,10 @@ def own_error_is_swallowed(trial: Trial) -> None:
         trial.server.ping()
         trial.server.ping()
         log = trial.server.log_since_mark()
-        check("Traceback" not in log and error["class"] not in log, f"{form}: the server logged its own error")
+        check(
+            "Traceback" not in log and error["class"] not in log,
+            f"{form}: the server logged its own error",
+        )
 
 
 @SUITE.case("B14", MUST, "extensions is a dict of dicts for what this connection supports")
@@ -191,7 +202,11 @@ def own_context(trial: Trial) -> None:
         equal(trial.seen("context"), "unset", "context variable at the start of a call")
 
 
-@SUITE.case("B17", USED, "CancelledError and KeyboardInterrupt end the call, SystemExit does not wedge the server")
+@SUITE.case(
+    "B17",
+    USED,
+    "CancelledError and KeyboardInterrupt end the call, SystemExit does not wedge the server",
+)
 def base_exceptions(trial: Trial) -> None:
     server = trial.start(Options())
     for kind in ("cancelled", "interrupt"):

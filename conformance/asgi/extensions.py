@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from conformance import certificates
 from conformance.asgi.suite import SUITE
 from conformance.case import MUST, USED
 from conformance.http2_client import Http2
 from conformance.server import Options
-from conformance.trial import Trial
 from conformance.verdict import NotApplicableError, check, equal
 from conformance.websocket_client import handshake, refusal
+
+if TYPE_CHECKING:
+    from conformance.trial import Trial
 
 CONTENT = b"0123456789"
 
@@ -26,7 +30,12 @@ def outcomes(trial: Trial, *, count: int = 1) -> list[object]:
     return trial.all_seen("sent", count=count)
 
 
-@SUITE.case("E1", MUST, "websocket.http.response: a denial with headers and a streamed body", needs={"websocket"})
+@SUITE.case(
+    "E1",
+    MUST,
+    "websocket.http.response: a denial with headers and a streamed body",
+    needs={"websocket"},
+)
 def denial(trial: Trial) -> None:
     if "websocket.http.response" not in _websocket_extensions(trial):
         raise NotApplicableError("websocket.http.response is not offered")
@@ -34,7 +43,11 @@ def denial(trial: Trial) -> None:
     answer = refusal(trial, "ws-send", "/deny")
     equal((answer.status, answer.body), (401, b"no way"), "answer")
     equal(answer.all(b"x-a"), [b"1", b"2"], "headers")
-    equal(answer.all(b"upgrade") + answer.all(b"sec-websocket-accept"), [], "headers of an accepted handshake")
+    equal(
+        answer.all(b"upgrade") + answer.all(b"sec-websocket-accept"),
+        [],
+        "headers of an accepted handshake",
+    )
     for script in ("deny-101", "deny-then-accept", "deny-after-accept"):
         trial.new_tag()
         handshake(trial, "ws-send", f"/{script}")
@@ -56,7 +69,11 @@ def pathsend(trial: Trial) -> None:
     connection = trial.connect()
     answer = connection.ask(trial.target("pathsend"))
     equal((answer.status, answer.body), (200, CONTENT), "answer")
-    equal(connection.ask(trial.target("pathsend"), method="HEAD").header(b"content-length"), b"10", "content-length of HEAD")
+    equal(
+        connection.ask(trial.target("pathsend"), method="HEAD").header(b"content-length"),
+        b"10",
+        "content-length of HEAD",
+    )
     equal(connection.ask("/ping").status, 200, "status of the next request")
     for mistake in ("missing", "relative", "twice"):
         trial.new_tag()
@@ -66,7 +83,9 @@ def pathsend(trial: Trial) -> None:
             check(sent[-1] is not None, f"{mistake}: send took it")
 
 
-@SUITE.case("E3", MUST, "http.response.zerocopysend: parts of an open file, mixed with body messages")
+@SUITE.case(
+    "E3", MUST, "http.response.zerocopysend: parts of an open file, mixed with body messages"
+)
 def zerocopysend(trial: Trial) -> None:
     offered(trial, "http.response.zerocopysend")
     equal(trial.ask("zerocopysend", "/fd").body, b"345-789", "body")
@@ -75,13 +94,19 @@ def zerocopysend(trial: Trial) -> None:
     if "tls" in trial.capabilities:
         server = trial.start(Options(tls=True))
         trial.new_tag()
-        equal(trial.connect(server=server).ask(trial.target("zerocopysend", "/fd")).body, b"345-789", "body over TLS")
+        equal(
+            trial.connect(server=server).ask(trial.target("zerocopysend", "/fd")).body,
+            b"345-789",
+            "body over TLS",
+        )
 
 
 SUITE.left_out("E4", "http.response.push", "left out on purpose: browsers dropped it")
 
 
-@SUITE.case("E5", MUST, "http.response.early_hint: 103 with links, several times, never to HTTP/1.0")
+@SUITE.case(
+    "E5", MUST, "http.response.early_hint: 103 with links, several times, never to HTTP/1.0"
+)
 def early_hint(trial: Trial) -> None:
     offered(trial, "http.response.early_hint")
     _check_hints(trial.ask("early-hint").interim)
@@ -113,10 +138,14 @@ def trailers(trial: Trial) -> None:
     if "http2" in trial.capabilities:
         trial.new_tag()
         over_http2 = Http2(trial).ask("trailers", headers=[("te", "trailers")])
-        equal((over_http2.body, over_http2.trailers), (b"body", sent), "body and trailers over HTTP/2")
+        equal(
+            (over_http2.body, over_http2.trailers), (b"body", sent), "body and trailers over HTTP/2"
+        )
 
 
-@SUITE.case("E7", MUST, "tls: certificates, version and cipher suite of the connection", needs={"tls"})
+@SUITE.case(
+    "E7", MUST, "tls: certificates, version and cipher suite of the connection", needs={"tls"}
+)
 def tls(trial: Trial) -> None:
     server = trial.start(Options(tls=True))
     connection = trial.connect(server=server)
@@ -124,10 +153,17 @@ def tls(trial: Trial) -> None:
     found = trial.seen("scope").get("extensions", {}).get("tls")
     check(found is not None, "tls is not offered")
     pem = certificates.server().certificate.read_text()
-    check(found["server_cert"] is None or found["server_cert"].strip() == pem.strip(), "server_cert is another certificate")
+    check(
+        found["server_cert"] is None or found["server_cert"].strip() == pem.strip(),
+        "server_cert is another certificate",
+    )
     equal(found["client_cert_chain"], [], "client_cert_chain")
     equal(found["client_cert_name"], None, "client_cert_name")
-    equal(found["tls_version"], {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}[connection.tls_version()], "tls_version")
+    equal(
+        found["tls_version"],
+        {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}[connection.tls_version()],
+        "tls_version",
+    )
     equal(type(found["cipher_suite"]), int, "type of cipher_suite")
     check("client_cert_error" in found, "client_cert_error is missing")
 
@@ -135,5 +171,3 @@ def tls(trial: Trial) -> None:
 @SUITE.case("E8", USED, "http.response.debug is not offered")
 def debug(trial: Trial) -> None:
     check("http.response.debug" not in trial.scope().get("extensions", {}), "it is offered")
-
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conformance.asgi.suite import SUITE
 from conformance.case import MUST, SHOULD, USED
@@ -11,8 +11,10 @@ from conformance.client import ClosedError, Connection, Response
 from conformance.http1.judge import judge
 from conformance.http2_client import Http2
 from conformance.server import Options
-from conformance.trial import Trial
 from conformance.verdict import check, equal
+
+if TYPE_CHECKING:
+    from conformance.trial import Trial
 
 MIB = 1 << 20
 FLOOD = 64 * MIB
@@ -83,7 +85,11 @@ def path(trial: Trial) -> None:
 
 @SUITE.case("H7", MUST, "raw_path is the target's path, untouched")
 def raw_path(trial: Trial) -> None:
-    equal(trial.scope("/a%2Fb%c3%A9%7e?x=%20").get("raw_path"), f"/scope/{trial.tag}/a%2Fb%c3%A9%7e".encode(), "raw_path")
+    equal(
+        trial.scope("/a%2Fb%c3%A9%7e?x=%20").get("raw_path"),
+        f"/scope/{trial.tag}/a%2Fb%c3%A9%7e".encode(),
+        "raw_path",
+    )
 
 
 @SUITE.case("H8", MUST, "absolute-form, asterisk-form and authority-form targets")
@@ -115,7 +121,10 @@ def target_forms(trial: Trial) -> None:
 def fragment(trial: Trial) -> None:
     if trial.ask("scope", "/a#b").status != 400:
         scope = trial.seen("scope")
-        check("#" not in scope["path"] and b"#" not in scope.get("raw_path", b""), f"path is {scope['path']!r}")
+        check(
+            "#" not in scope["path"] and b"#" not in scope.get("raw_path", b""),
+            f"path is {scope['path']!r}",
+        )
 
 
 @SUITE.case("H10", MUST, "query_string is the encoded bytes")
@@ -135,29 +144,49 @@ def root_path(trial: Trial) -> None:
         trial.connect(server=server).ask(prefix + trial.target("scope"))
         scope = trial.seen("scope")
         equal(scope["root_path"], "/prefix", "root_path")
-        equal(scope["path"], f"/prefix{trial.target('scope')}", f"path of a request for {prefix or '/'}")
+        equal(
+            scope["path"],
+            f"/prefix{trial.target('scope')}",
+            f"path of a request for {prefix or '/'}",
+        )
 
 
 @SUITE.case("H12", MUST, "headers are pairs of bytes; order and duplicates are kept")
 def header_order(trial: Trial) -> None:
-    headers = trial.scope(headers=["X-B: 2", "X-A: 1", "x-b: 3", "X-Empty:", "X-Space:  a b \t"])["headers"]
+    headers = trial.scope(headers=["X-B: 2", "X-A: 1", "x-b: 3", "X-Empty:", "X-Space:  a b \t"])[
+        "headers"
+    ]
     ours = [(name, value) for name, value in headers if name.lower().startswith(b"x-")]
     equal([value for _, value in ours], [b"2", b"1", b"3", b"", b"a b"], "header values")
-    check(all(type(name) is bytes and type(value) is bytes for name, value in headers), "a header is not bytes")
+    check(
+        all(type(name) is bytes and type(value) is bytes for name, value in headers),
+        "a header is not bytes",
+    )
 
 
 @SUITE.case("H13", SHOULD, "header names are lower case")
 def header_names(trial: Trial) -> None:
     names = [name for name, _ in trial.scope(headers=["X-UPPER: V"])["headers"]]
-    check(b"x-upper" in names and names == [name.lower() for name in names], f"header names are {names}")
+    check(
+        b"x-upper" in names and names == [name.lower() for name in names],
+        f"header names are {names}",
+    )
 
 
-@SUITE.case("H14", MUST, "HTTP/2: no pseudo headers, :authority is host; a conflict is refused", needs={"http2"})
+@SUITE.case(
+    "H14",
+    MUST,
+    "HTTP/2: no pseudo headers, :authority is host; a conflict is refused",
+    needs={"http2"},
+)
 def pseudo_headers(trial: Trial) -> None:
     client = Http2(trial)
     client.ask("scope", authority="example.com")
     headers = trial.seen("scope")["headers"]
-    check(not [name for name, _ in headers if name.startswith(b":")], "a pseudo header reached the application")
+    check(
+        not [name for name, _ in headers if name.startswith(b":")],
+        "a pseudo header reached the application",
+    )
     equal([value for name, value in headers if name == b"host"], [b"example.com"], "host")
     trial.new_tag()
     answer = client.try_ask("scope", authority="example.com", headers=[("host", "other.com")])
@@ -167,7 +196,11 @@ def pseudo_headers(trial: Trial) -> None:
 @SUITE.case("H15", USED, "HTTP/2: cookie crumbs are joined", needs={"http2"})
 def cookie_crumbs(trial: Trial) -> None:
     Http2(trial).ask("scope", headers=[("cookie", "a=1"), ("cookie", "b=2")])
-    equal([value for name, value in trial.seen("scope")["headers"] if name == b"cookie"], [b"a=1; b=2"], "cookie")
+    equal(
+        [value for name, value in trial.seen("scope")["headers"] if name == b"cookie"],
+        [b"a=1; b=2"],
+        "cookie",
+    )
 
 
 @SUITE.case("H16", MUST, "client is (host, port), or None on a Unix socket")
@@ -219,7 +252,11 @@ def extensions(trial: Trial) -> None:
 @SUITE.case("H20", MUST, "http.request: de-chunked; an empty body is one message")
 def request_messages(trial: Trial) -> None:
     trial.ask("messages")
-    equal(trial.observer.all(trial.tag, "message"), [("http.request", 0, False)], "messages of an empty body")
+    equal(
+        trial.observer.all(trial.tag, "message"),
+        [("http.request", 0, False)],
+        "messages of an empty body",
+    )
     trial.new_tag()
     connection = trial.connect()
     head = f"POST {trial.target('echo')} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
@@ -227,10 +264,14 @@ def request_messages(trial: Trial) -> None:
     equal(connection.response().body, b"abcde", "de-chunked body")
 
 
-@SUITE.case("H21", MUST, "the application runs before the body is complete; an unread body is not buffered")
+@SUITE.case(
+    "H21", MUST, "the application runs before the body is complete; an unread body is not buffered"
+)
 def streaming_request(trial: Trial) -> None:
     connection = trial.connect()
-    connection.send(f"POST {trial.target('messages')} HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc".encode())
+    connection.send(
+        f"POST {trial.target('messages')} HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\nabc".encode()
+    )
     equal(trial.seen("message"), ("http.request", 3, True), "first message")
     connection.send(b"def")
     equal(connection.response().status, 200, "status")
@@ -241,22 +282,36 @@ def streaming_request(trial: Trial) -> None:
     trial.new_tag()
     before = trial.server.memory()
     connection = trial.connect()
-    connection.send(f"POST {trial.target('never-receive')} HTTP/1.1\r\nHost: a\r\nContent-Length: {FLOOD}\r\n\r\n".encode())
+    connection.send(
+        f"POST {trial.target('never-receive')} HTTP/1.1\r\nHost: a\r\nContent-Length: {FLOOD}\r\n\r\n".encode()
+    )
     sent = connection.send_until_blocked(b"x" * FLOOD)
     check(sent < BUFFERED, f"{sent >> 20} MiB of a body that nobody reads were taken")
     grown = trial.server.memory() - before
     check(grown < 8 * MIB, f"memory grew by {grown >> 20} MiB")
 
 
-@SUITE.case("H22", MUST, "receive() after the body blocks until the response is complete or the client gone, then disconnects for ever")
+@SUITE.case(
+    "H22",
+    MUST,
+    "receive() after the body blocks until the response is complete or the client gone, then disconnects for ever",
+)
 def receive_after_body(trial: Trial) -> None:
     connection = trial.connect()
     connection.request(trial.target("receive-for-ever"), method="POST", body=b"abc")
     trial.seen("received")
     body = trial.observer.settled(trial.tag, "received")
-    equal([message["type"] for message in body], ["http.request"] * len(body), "messages while the client waits")
+    equal(
+        [message["type"] for message in body],
+        ["http.request"] * len(body),
+        "messages while the client waits",
+    )
     connection.close()
-    equal(trial.seen("received", count=len(body) + 1), {"type": "http.disconnect"}, "message after the client has gone")
+    equal(
+        trial.seen("received", count=len(body) + 1),
+        {"type": "http.disconnect"},
+        "message after the client has gone",
+    )
     trial.seen("again", count=2)
     equal(trial.observer.all(trial.tag, "again"), ["http.disconnect"] * 2, "later messages")
     trial.new_tag()
@@ -267,15 +322,24 @@ def receive_after_body(trial: Trial) -> None:
 
 @SUITE.case("H23", MUST, "a client that goes mid-body is http.disconnect, not a short body")
 def cut_body(trial: Trial) -> None:
-    for framing, part in (("Content-Length: 10", b"abc"), ("Transfer-Encoding: chunked", b"3\r\nabc\r\n")):
+    for framing, part in (
+        ("Content-Length: 10", b"abc"),
+        ("Transfer-Encoding: chunked", b"3\r\nabc\r\n"),
+    ):
         trial.new_tag()
         connection = trial.connect()
-        connection.send(f"POST {trial.target('receive-for-ever')} HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n".encode() + part)
+        connection.send(
+            f"POST {trial.target('receive-for-ever')} HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n".encode()
+            + part
+        )
         trial.seen("received")
         connection.close()
         trial.seen("again", count=1)
         *messages, last = trial.observer.all(trial.tag, "received")
-        check(all(message["more_body"] for message in messages), f"{framing}: the cut body was called complete")
+        check(
+            all(message["more_body"] for message in messages),
+            f"{framing}: the cut body was called complete",
+        )
         equal(last, {"type": "http.disconnect"}, "last message")
 
 
@@ -338,7 +402,9 @@ def messages_after_final(trial: Trial) -> None:
     equal(connection.ask("/ping").status, 200, "status of the next request")
 
 
-@SUITE.case("H29", MUST, "send() to a client that has gone raises OSError, a blocked one too; never logged")
+@SUITE.case(
+    "H29", MUST, "send() to a client that has gone raises OSError, a blocked one too; never logged"
+)
 def send_to_nobody(trial: Trial) -> None:
     connection = trial.connect()
     connection.request(trial.target("send-to-nobody"))
@@ -384,7 +450,9 @@ def prompt_disconnect(trial: Trial) -> None:
         client.reset(kept)
 
 
-@SUITE.case("H31", MUST, "returning without a response is a 500, with half of one a closed connection")
+@SUITE.case(
+    "H31", MUST, "returning without a response is a 500, with half of one a closed connection"
+)
 def returns_early(trial: Trial) -> None:
     equal(trial.ask("leave", "/before").status, 500, "status")
     for suffix in ("/after-start", "/in-body"):
@@ -409,10 +477,17 @@ def _check_cut(trial: Trial, handler: str, suffix: str) -> None:
         answer = connection.response()
     except ClosedError:
         return
-    check(answer.status == 500, f"{suffix}: looks like a complete answer {answer.status} {answer.body!r}")
+    check(
+        answer.status == 500,
+        f"{suffix}: looks like a complete answer {answer.status} {answer.body!r}",
+    )
 
 
-@SUITE.case("H33", USED, "a body longer or shorter than content-length never goes out as such, and is logged")
+@SUITE.case(
+    "H33",
+    USED,
+    "a body longer or shorter than content-length never goes out as such, and is logged",
+)
 def wrong_length(trial: Trial) -> None:
     for script in ("too-long", "too-long-parts", "too-short"):
         trial.new_tag()
@@ -422,12 +497,21 @@ def wrong_length(trial: Trial) -> None:
         data = connection.rest()
         head, _, body = data.partition(b"\r\n\r\n")
         if b" 200 " in head:
-            check(len(body) <= 5 and not body.count(b"X"), f"{script}: {len(body)} bytes of body on the wire")
-            check(b"too-long" not in script.encode() or len(body) <= 3, f"{script}: {len(body)} bytes of body on the wire")
+            check(
+                len(body) <= 5 and not body.count(b"X"),
+                f"{script}: {len(body)} bytes of body on the wire",
+            )
+            check(
+                b"too-long" not in script.encode() or len(body) <= 3,
+                f"{script}: {len(body)} bytes of body on the wire",
+            )
         trial.seen("done")
         trial.server.ping()
         refused_by_send = any(trial.observer.all(trial.tag, "sent"))
-        check(trial.server.log_since_mark().strip() or refused_by_send, f"{script}: neither logged nor raised")
+        check(
+            trial.server.log_since_mark().strip() or refused_by_send,
+            f"{script}: neither logged nor raised",
+        )
 
 
 @SUITE.case("H34", USED, "HEAD, 204 and 304 have no body")
@@ -459,7 +543,16 @@ def invalid_status(trial: Trial) -> None:
 
 @SUITE.case("H36", USED, "an invalid header raises; the client gets a 500")
 def invalid_header(trial: Trial) -> None:
-    for script in ("cr-in-value", "lf-in-value", "crlf-in-value", "nul-in-value", "space-in-name", "colon-in-name", "crlf-in-name", "empty-name"):
+    for script in (
+        "cr-in-value",
+        "lf-in-value",
+        "crlf-in-value",
+        "nul-in-value",
+        "space-in-name",
+        "colon-in-name",
+        "crlf-in-name",
+        "empty-name",
+    ):
         _check_refused_start(trial, script)
 
 
@@ -472,7 +565,10 @@ def _check_refused_start(trial: Trial, script: str) -> None:
     trial.seen("done")
     outcomes = trial.observer.all(trial.tag, "sent")
     check(any(outcomes), f"{script}: send took it")
-    check(answer is not None and answer.status == 500, f"{script}: the client gets {answer.status if answer else 'no answer'}")
+    check(
+        answer is not None and answer.status == 500,
+        f"{script}: the client gets {answer.status if answer else 'no answer'}",
+    )
 
 
 @SUITE.case("H37", USED, "HTTP/1.0: never chunked, closed unless asked to keep alive")
@@ -490,12 +586,18 @@ def http_1_0(trial: Trial) -> None:
         equal(connection.ask("/ping", version="1.0").status, 200, "status of the second request")
 
 
-@SUITE.case("H38", USED, "100 Continue goes out when the application first receives, never for a refused body")
+@SUITE.case(
+    "H38",
+    USED,
+    "100 Continue goes out when the application first receives, never for a refused body",
+)
 def expect_continue(trial: Trial) -> None:
     def ask(handler: str, suffix: str = "") -> Connection:
         connection = trial.connect()
         fields = "Host: a\r\nContent-Length: 5\r\nExpect: 100-continue"
-        connection.send(f"POST {trial.target(handler, suffix)} HTTP/1.1\r\n{fields}\r\n\r\n".encode())
+        connection.send(
+            f"POST {trial.target(handler, suffix)} HTTP/1.1\r\n{fields}\r\n\r\n".encode()
+        )
         return connection
 
     connection = ask("wait-then-receive")
@@ -511,14 +613,23 @@ def expect_continue(trial: Trial) -> None:
     connection.closed()
 
 
-@SUITE.case("H39", MUST, "HTTP/2: each stream is a call of its own, answered on its stream, concurrently", needs={"http2"})
+@SUITE.case(
+    "H39",
+    MUST,
+    "HTTP/2: each stream is a call of its own, answered on its stream, concurrently",
+    needs={"http2"},
+)
 def streams(trial: Trial) -> None:
     client = Http2(trial)
     waiting, tag = client.request("part-then-wait"), trial.tag
     trial.seen("sent-first")
     for _ in range(3):
         trial.new_tag()
-        equal(client.ask("echo", method="POST", body=trial.tag.encode()).body, trial.tag.encode(), "body")
+        equal(
+            client.ask("echo", method="POST", body=trial.tag.encode()).body,
+            trial.tag.encode(),
+            "body",
+        )
     client.ask("release", tag=tag)
     equal(client.response(waiting).body, b"firstlast", "body of the first stream")
 
@@ -557,4 +668,3 @@ def ambiguous_framing(trial: Trial) -> None:
         "LF in chunk extension": post + chunked + b"\r\n3;a\nb\r\nabc\r\n0\r\n\r\n",
     }.items():
         judge(trial, data, "400c", id)
-

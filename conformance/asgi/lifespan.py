@@ -6,20 +6,34 @@ import contextlib
 import signal
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from conformance.asgi.suite import SUITE
 from conformance.case import MUST, USED
 from conformance.server import Options, Server
-from conformance.trial import Trial
 from conformance.verdict import check, equal
+
+if TYPE_CHECKING:
+    from conformance.trial import Trial
 
 TAG = "lifespan"  # under which the lifespan handler of conformance.asgi.apps reports
 STOP_SECONDS = 6.0
 
 
-def app(name: str, *, lifespan: str = "auto", shrunk_timers: bool = False, environment: tuple[tuple[str, str], ...] = ()) -> Options:
+def app(
+    name: str,
+    *,
+    lifespan: str = "auto",
+    shrunk_timers: bool = False,
+    environment: tuple[tuple[str, str], ...] = (),
+) -> Options:
     """Return options for one of the applications of another shape."""
-    return Options(app=f"conformance.asgi.apps:{name}", lifespan=lifespan, shrunk_timers=shrunk_timers, environment=environment)
+    return Options(
+        app=f"conformance.asgi.apps:{name}",
+        lifespan=lifespan,
+        shrunk_timers=shrunk_timers,
+        environment=environment,
+    )
 
 
 def end(server: Server) -> int:
@@ -36,7 +50,9 @@ def same_loop(trial: Trial) -> None:
     server = trial.start(Options())
     trial.connect(server=server).ask(trial.target("scope"))
     equal(len(trial.observer.all(TAG, "scope")), before + 1, "number of lifespan calls")
-    equal(trial.seen("loop"), trial.observer.wait(TAG, "loop", count=before + 1), "loop of a request")
+    equal(
+        trial.seen("loop"), trial.observer.wait(TAG, "loop", count=before + 1), "loop of a request"
+    )
 
 
 @SUITE.case("L2", MUST, "scope: type lifespan, spec_version 2.0, an empty state")
@@ -52,7 +68,9 @@ def lifespan_scope(trial: Trial) -> None:
 def startup_first(trial: Trial) -> None:
     with tempfile.TemporaryDirectory() as directory:
         gate = Path(directory, "gate")
-        server = trial.start(app("startup_waits", environment=(("CONFORMANCE_GATE", str(gate)),)), ready=False)
+        server = trial.start(
+            app("startup_waits", environment=(("CONFORMANCE_GATE", str(gate)),)), ready=False
+        )
         trial.observer.wait("startup-waits", "starting", timeout=10)
         with contextlib.suppress(ConnectionRefusedError):
             connection = trial.connect(server=server)
@@ -73,7 +91,10 @@ def startup_raises(trial: Trial) -> None:
     if "lifespan-mode" in trial.capabilities:
         server = trial.start(app("startup_raises", lifespan="on"), ready=False)
         code = server.wait_exit(within=10)
-        check(code not in (0, None), f"with lifespan demanded it {'goes on' if code is None else 'exits 0'}")
+        check(
+            code not in (0, None),
+            f"with lifespan demanded it {'goes on' if code is None else 'exits 0'}",
+        )
 
 
 @SUITE.case("L5", MUST, "startup.failed: its message is logged and the server exits other than 0")
@@ -81,11 +102,15 @@ def startup_failed(trial: Trial) -> None:
     for workers in (1, 2):
         if workers > 1 and "workers" not in trial.capabilities:
             continue
-        server = trial.start(Options(app="conformance.asgi.apps:startup_failed", workers=workers), ready=False)
+        server = trial.start(
+            Options(app="conformance.asgi.apps:startup_failed", workers=workers), ready=False
+        )
         code = server.wait_exit(within=10)
         check(code is not None, f"{workers} workers: still running")
         check(code != 0, f"{workers} workers: exits 0")
-        check("the database is away" in server.log(), f"{workers} workers: the message is not logged")
+        check(
+            "the database is away" in server.log(), f"{workers} workers: the message is not logged"
+        )
 
 
 @SUITE.case("L6", MUST, "what startup stored in state reaches HTTP and WebSocket scopes")
@@ -96,7 +121,11 @@ def state(trial: Trial) -> None:
 
         trial.new_tag()
         WebSocket(trial, "ws-scope")
-        equal((trial.seen("scope").get("state") or {}).get("answer"), 42, "state['answer'] of a WebSocket")
+        equal(
+            (trial.seen("scope").get("state") or {}).get("answer"),
+            42,
+            "state['answer'] of a WebSocket",
+        )
 
 
 @SUITE.case("L7", MUST, "shutdown comes after the last response and is waited for")
@@ -110,7 +139,11 @@ def shutdown_last(trial: Trial) -> None:
     releaser.ask("/ping")
     server.signal(signal.SIGTERM)
     trial.observer.settled(TAG, "message")
-    equal(trial.observer.all(TAG, "message")[before:], ["lifespan.startup"], "lifespan messages during a response")
+    equal(
+        trial.observer.all(TAG, "message")[before:],
+        ["lifespan.startup"],
+        "lifespan messages during a response",
+    )
     check(server.wait_exit(within=0) is None, "it did not wait for the response")
     connection.close()
     trial.observer.wait(TAG, "message", count=before + 2, timeout=STOP_SECONDS)
@@ -135,7 +168,9 @@ def startup_only(trial: Trial) -> None:
     check("Traceback" not in server.log(), "a traceback is logged")
 
 
-@SUITE.case("L10", USED, "context variables of the lifespan are not visible in requests, or in all of them")
+@SUITE.case(
+    "L10", USED, "context variables of the lifespan are not visible in requests, or in all of them"
+)
 def lifespan_context(trial: Trial) -> None:
     server = trial.start(app("startup_only"))
     seen = set()
@@ -146,7 +181,9 @@ def lifespan_context(trial: Trial) -> None:
     equal(len(seen), 1, f"number of different values {seen}")
 
 
-@SUITE.case("L11", USED, "a shutdown that never completes is ended by the time limit", needs={"timers"})
+@SUITE.case(
+    "L11", USED, "a shutdown that never completes is ended by the time limit", needs={"timers"}
+)
 def shutdown_hangs(trial: Trial) -> None:
     server = trial.start(app("shutdown_hangs", shrunk_timers=True))
     server.ping()

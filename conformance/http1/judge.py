@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from typing import TYPE_CHECKING
 
-from conformance.client import Connection
-from conformance.trial import Trial
 from conformance.verdict import broken, check
+
+if TYPE_CHECKING:
+    from conformance.client import Connection
+    from conformance.trial import Trial
 
 # Target of requests hidden inside bodies and framing tricks; whenever the application sees it the runner fails the case.
 HIDDEN_MARKER = "/smug"
@@ -34,7 +37,10 @@ class Expectation:
                 raise ValueError(f"not an expectation: {word!r}")
             if match[1] == ("close" if status is None else str(status)):
                 return bool(match[2]) or status is None
-        broken(f"{'closed without an answer' if status is None else f'answered {status}'}, expected {self.text}")
+        broken(
+            f"{'closed without an answer' if status is None else f'answered {status}'}, expected {self.text}"
+        )
+        return None
 
 
 def judge(trial: Trial, data: bytes, expect: str, id: str = "") -> None:
@@ -55,9 +61,15 @@ def judge_sent(trial: Trial, connection: Connection, expect: str, id: str = "") 
         if closes:
             connection.closed()
         else:
-            check(connection.response().body == b"smuggled", "the next request is not answered properly")
+            check(
+                connection.response().body == b"smuggled",
+                "the next request is not answered properly",
+            )
     except Exception as error:
         broken(f"{prefix}{error}")
     if closes:
         trial.server.ping()
-        check(not trial.observer.all(tag, "smug"), f"{prefix}a request after the refused message reached the application")
+        check(
+            not trial.observer.all(tag, "smug"),
+            f"{prefix}a request after the refused message reached the application",
+        )

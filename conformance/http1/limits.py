@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from conformance.case import MUST
 from conformance.http1.judge import judge
 from conformance.http1.suite import SUITE, Line, table
-from conformance.trial import Trial
 from conformance.verdict import check
+
+if TYPE_CHECKING:
+    from conformance.trial import Trial
 
 HEAD = b"GET /scope/x HTTP/1.1\r\nHost: a\r\n"
 KIB = 1024
@@ -18,15 +22,45 @@ def field(size: int) -> bytes:
 
 
 LINES: list[Line] = [
-    ("C01-line", b"GET /" + b"a" * (17 * KIB) + b" HTTP/1.1\r\nHost: a\r\n\r\n", "414c 431c", "a target of 17 KiB"),
-    ("C01-line-60k", b"GET /" + b"a" * (60 * KIB) + b" HTTP/1.1\r\nHost: a\r\n\r\n", "414c 431c", "a target of 60 KiB"),
+    (
+        "C01-line",
+        b"GET /" + b"a" * (17 * KIB) + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        "414c 431c",
+        "a target of 17 KiB",
+    ),
+    (
+        "C01-line-60k",
+        b"GET /" + b"a" * (60 * KIB) + b" HTTP/1.1\r\nHost: a\r\n\r\n",
+        "414c 431c",
+        "a target of 60 KiB",
+    ),
     ("C02-60k", field(60 * KIB), "431c", "a header of 60 KB"),
     ("C02-300k", field(300 * KIB), "431c", "a header of 300 KB"),
     ("C02-1m", field(1024 * KIB), "431c", "a header of 1 MB"),
-    ("C03-many", HEAD + b"".join(b"X%d: a\r\n" % n for n in range(150)) + b"\r\n", "431c", "150 headers"),
-    ("C03-allowed", HEAD + b"".join(b"X%d: a\r\n" % n for n in range(90)) + b"\r\n", "200", "91 headers"),
-    ("C03-size", HEAD + b"".join(b"X%d: %s\r\n" % (n, b"a" * 1000) for n in range(40)) + b"\r\n", "431c", "40 KB in 40 headers"),
-    ("C03-size-allowed", HEAD + b"".join(b"X%d: %s\r\n" % (n, b"a" * 1000) for n in range(25)) + b"\r\n", "200", "25 KB in 25 headers"),
+    (
+        "C03-many",
+        HEAD + b"".join(b"X%d: a\r\n" % n for n in range(150)) + b"\r\n",
+        "431c",
+        "150 headers",
+    ),
+    (
+        "C03-allowed",
+        HEAD + b"".join(b"X%d: a\r\n" % n for n in range(90)) + b"\r\n",
+        "200",
+        "91 headers",
+    ),
+    (
+        "C03-size",
+        HEAD + b"".join(b"X%d: %s\r\n" % (n, b"a" * 1000) for n in range(40)) + b"\r\n",
+        "431c",
+        "40 KB in 40 headers",
+    ),
+    (
+        "C03-size-allowed",
+        HEAD + b"".join(b"X%d: %s\r\n" % (n, b"a" * 1000) for n in range(25)) + b"\r\n",
+        "200",
+        "25 KB in 25 headers",
+    ),
 ]
 table(LINES)
 
@@ -40,7 +74,10 @@ def held_heads(trial: Trial) -> None:
         connection.send(HEAD + b"X: " + b"a" * size)
     trial.server.ping()
     grown = trial.server.memory() - before
-    check(grown <= count * 2 * 32 * KIB + (2 << 20), f"memory grew by {grown >> 10} KiB for {count} heads of {size >> 10} KiB")
+    check(
+        grown <= count * 2 * 32 * KIB + (2 << 20),
+        f"memory grew by {grown >> 10} KiB for {count} heads of {size >> 10} KiB",
+    )
 
 
 @SUITE.case("C07", MUST, "the refusal arrives although 1 MB is still being sent", hostile=True)

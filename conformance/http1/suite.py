@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from conformance.case import MUST, Case, Suite
 from conformance.http1.judge import judge
-from conformance.trial import Trial
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from conformance.trial import Trial
 
 SUITE = Suite("http1")
 
 Line = tuple[str, bytes, str, str]  # id, bytes, expectation, title
 
 
-def table(lines: Iterable[Line]) -> None:
+def table(lines: Iterable[Line], *, hostile: bool = True) -> None:
     """Add a case for each line: the bytes are sent on a connection of their own and the outcome judged."""
     for id, data, expect, title in lines:
 
         def run(trial: Trial, data: bytes = data, expect: str = expect) -> None:
             judge(trial, data, expect)
 
-        SUITE.add(Case(id=id, level=MUST, title=f"{title}: {expect}", run=run, hostile=True))
+        SUITE.add(Case(id=id, level=MUST, title=f"{title}: {expect}", run=run, hostile=hostile))

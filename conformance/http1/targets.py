@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from conformance.case import MUST, USED
 from conformance.http1.judge import judge
 from conformance.http1.suite import SUITE, Line, table
 from conformance.server import Options
-from conformance.trial import Trial
 from conformance.verdict import check, equal
+
+if TYPE_CHECKING:
+    from conformance.trial import Trial
 
 
 def request(target: bytes) -> bytes:
@@ -29,7 +31,12 @@ table(LINES)
 
 # id, suffix of the target as sent, what follows the tag in the decoded path
 DECODED = [
-    ("Q02-overlong", "/%c0%ae%c0%ae/x", "/\ufffd\ufffd\ufffd\ufffd/x", "overlong dots become U+FFFD"),
+    (
+        "Q02-overlong",
+        "/%c0%ae%c0%ae/x",
+        "/\ufffd\ufffd\ufffd\ufffd/x",
+        "overlong dots become U+FFFD",
+    ),
     ("Q02-ff", "/%ff", "/\ufffd", "an invalid byte becomes U+FFFD"),
     ("Q04", "/a%2fb", "/a/b", "an encoded slash is decoded once"),
     ("Q04-twice", "/%252e", "/%2e", "an encoded per cent is decoded once"),
@@ -77,9 +84,16 @@ def malformed_escapes(trial: Trial) -> None:
 
 @SUITE.case("Q06", MUST, "an encoded line break reaches neither a header nor the log as such")
 def encoded_line_break(trial: Trial) -> None:
-    judge(trial, b"GET /header-from-path/x/a%0d%0aX-Injected:1 HTTP/1.1\r\nHost: a\r\n\r\n", "500 500c close")
+    judge(
+        trial,
+        b"GET /header-from-path/x/a%0d%0aX-Injected:1 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "500 500c close",
+    )
     server = trial.start(Options(access_log=True))
     connection = trial.connect(server=server)
     connection.ask(trial.target("scope", "/a%0d%0aInjected:1%1b[31m"))
-    check(not any(line.startswith("Injected") for line in server.log().splitlines()), "the line break is in the log")
+    check(
+        not any(line.startswith("Injected") for line in server.log().splitlines()),
+        "the line break is in the log",
+    )
     check("\x1b[31m" not in server.log(), "an escape sequence is in the log")
