@@ -1,3 +1,4 @@
 //! The rules of the protocols that ride on HTTP, as pure state machines: no sockets, no Python.
 
 pub mod asgi;
+pub mod websocket;

@@ -6,6 +6,7 @@
 pub mod event;
 pub mod fields;
 pub mod http;
+pub mod websocket;
 
 pub use event::EventError;
 pub use fields::{FieldError, Fields};
