@@ -104,10 +104,11 @@ def main(descriptor: int) -> int:
         channel.ready()
 
     try:
+        application = orders.source.load()
         sockets = [_inherit(number) for number in orders.sockets]
         module, _, name = orders.target.partition(":")
         target: Any = getattr(import_module(module), name)
-        return int(target(orders.source.load, orders.config, sockets, on_ready) or 0)
+        return int(target(lambda: application, orders.config, sockets, on_ready) or 0)
     except LoadError as error:
         channel.failed(f"{error.details}{error}")
     except Exception:
