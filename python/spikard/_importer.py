@@ -16,10 +16,7 @@ import traceback
 import types
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from typing import Any
 
 _MAIN = "__mp_main__"
 
@@ -46,9 +43,9 @@ class Kind(Enum):
 
 @dataclass(frozen=True, kw_only=True)
 class Application:
-    """A loaded application; `call` takes scope, receive and send whatever its kind."""
+    """A loaded application: the object itself and what it is."""
 
-    call: Any
+    app: Any
     kind: Kind
 
 
@@ -166,28 +163,19 @@ def classify(app: Any, name: str) -> Application:
     """
     native = sys.modules.get("spikard.app")
     if native is not None and isinstance(app, native.Spikard):
-        return Application(call=app, kind=Kind.SPIKARD)
+        return Application(app=app, kind=Kind.SPIKARD)
     if not callable(app):
         raise LoadError(f'"{name}" is of type {type(app).__name__}, not an application')
     try:
         signature = inspect.signature(app)
     except (TypeError, ValueError):  # a callable of an extension may have none
-        return Application(call=app, kind=Kind.ASGI3)
+        return Application(app=app, kind=Kind.ASGI3)
     if _takes(signature, 3):
-        return Application(call=app, kind=Kind.ASGI3)
+        return Application(app=app, kind=Kind.ASGI3)
     if _takes(signature, 1):
-        return Application(call=_from_asgi2(app), kind=Kind.ASGI2)
+        return Application(app=app, kind=Kind.ASGI2)
     hint = ": if it returns the application, add --factory" if _takes(signature, 0) else ""
     raise LoadError(f'"{name}" does not take scope, receive and send{hint}')
-
-
-def _from_asgi2(app: Callable[[Any], Any]) -> Any:
-    """Return an ASGI 3 application around one of the two-callable style of ASGI 2."""
-
-    async def single(scope: Any, receive: Any, send: Any) -> None:
-        await app(scope)(receive, send)
-
-    return single
 
 
 def _takes(signature: inspect.Signature, count: int) -> bool:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from spikard import _listen, _logging
 from spikard._importer import LoadError, Source, classify
 from spikard._logging import log
 from spikard.config import ServerConfig
+from spikard_asgi.lifespan import LifespanFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,12 +61,15 @@ def run(application: Application, config: ServerConfig, source: Source | None) -
     announce = _announcement(listeners.url, config.workers)
     try:
         if config.workers == 1 or source is None:
-            run_worker: Any = import_module("spikard._server").run_worker
-            served = run_worker(lambda: application, config, listeners.per_worker[0], announce)
-            return int(served or 0)
+            from spikard._server import run_worker
+
+            return run_worker(lambda: application.app, config, listeners.per_worker[0], announce)
         from spikard._workers import Supervisor
 
         return Supervisor(source, config, listeners.per_worker, announce).run()
+    except LifespanFailed as error:
+        log.critical("%s", error, exc_info=error.__cause__)
+        return 1
     finally:
         listeners.close()
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from spikard import _logging
 from spikard._importer import LoadError
+from spikard_asgi.lifespan import LifespanFailed
 
 if TYPE_CHECKING:
     from spikard._importer import Source
@@ -108,9 +109,12 @@ def main(descriptor: int) -> int:
         sockets = [_inherit(number) for number in orders.sockets]
         module, _, name = orders.target.partition(":")
         target: Any = getattr(import_module(module), name)
-        return int(target(lambda: application, orders.config, sockets, on_ready) or 0)
+        return int(target(lambda: application.app, orders.config, sockets, on_ready) or 0)
     except LoadError as error:
         channel.failed(f"{error.details}{error}")
+    except LifespanFailed as error:
+        cause = traceback.format_exception(error.__cause__) if error.__cause__ else []
+        channel.failed(f"{''.join(cause)}{error}")
     except Exception:
         if is_ready:
             _logging.log.critical("the worker failed", exc_info=True)

@@ -23,7 +23,7 @@ from spikard._problems import problem_of
 from spikard._result import Result
 from spikard.datastructures import Request, State
 from spikard.di import Overrides, Provide
-from spikard.exceptions import HTTPException, RouteError
+from spikard.exceptions import HTTPException, NotAvailableError, RouteError
 from spikard.responses import Response
 from spikard.routing import (
     POLICY_OPTIONS,
@@ -466,9 +466,12 @@ class Spikard(Router):
             config: Replaces the application's as a whole.
             reload: Restart when source files change.
         """
-        from spikard import _server  # type: ignore[attr-defined]
+        from spikard._run import run_app
+        from spikard.config import ServerConfig
 
-        _server.run(self, config if config is not None else self.config, reload)
+        if reload:
+            raise NotAvailableError("reload is not available yet")
+        run_app(self, config or self.config or ServerConfig())
 
     async def serve(self, *, config: ServerConfig | None = None) -> None:
         """Serve in the running event loop until cancelled or a signal.

@@ -160,7 +160,7 @@ def serve(application: str, given: Given) -> int:
     )
     loaded = source.load()
     if loaded.kind is Kind.SPIKARD:
-        base: ServerConfig = loaded.call.config
+        base: ServerConfig = loaded.app.config or ServerConfig()
     else:
         base = ServerConfig().for_foreign_app()
     return _run.run(loaded, _settings.apply(base, merged), source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
 import types
@@ -67,24 +66,11 @@ def test_kind_of_application_is_recognised(project, code, kind):
     assert project(code).load().kind is kind
 
 
-def test_legacy_application_is_called_in_two_steps():
-    calls = []
-
-    def app(scope):
-        async def run(receive, send):
-            calls.append((scope, receive, send))
-
-        return run
-
-    asyncio.run(classify(app, "m:app").call("scope", "receive", "send"))
-    assert calls == [("scope", "receive", "send")]
-
-
 def test_nested_attribute_and_factory_are_followed(project):
     code = "class site:\n    @staticmethod\n    def make():\n        return app\n" + ASGI3
     loaded = project(code, "site.make", factory=True).load()
     assert loaded.kind is Kind.ASGI3
-    assert loaded.call.__name__ == "app"
+    assert loaded.app.__name__ == "app"
 
 
 @pytest.mark.parametrize(
@@ -183,4 +169,4 @@ def test_main_script_is_run_again_under_another_name(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
     monkeypatch.setitem(sys.modules, "__mp_main__", types.ModuleType("__mp_main__"))
     source = Source(module="__main__", attribute="app_", main=("path", str(script)))
-    assert source.load().call(1, 2, 3) == ["__mp_main__"]
+    assert source.load().app(1, 2, 3) == ["__mp_main__"]
