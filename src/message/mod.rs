@@ -10,4 +10,5 @@ pub mod percent;
 pub mod problem;
 pub mod query;
 pub mod range;
+pub mod schema;
 pub mod validation;

@@ -1,5 +1,7 @@
 //! One violated rule of a request, in the shape in which a 422 lists it.
 
+use std::fmt::{self, Write as _};
+
 use serde_json::{Map, Value};
 
 /// The most errors that one answer lists: a body of a million wrong items must not become an
@@ -99,16 +101,31 @@ impl ValidationError {
     }
 }
 
-/// Returns a value whose JSON text is at most `limit` bytes, and the bytes it takes.
+/// Returns what an answer shows of a value: all of it, or the first [`MAX_INPUT_BYTES`].
 ///
-/// A value that is too long becomes the beginning of its text; when nothing fits, null.
+/// A value that is too long becomes the beginning of its JSON text. The work is bounded by the
+/// limit, not by the value, so that many errors about one large value stay cheap.
+pub fn shown(value: &Value) -> Value {
+    cut_value(value, MAX_INPUT_BYTES).0
+}
+
+/// Returns the beginning of what a value displays, at most [`MAX_INPUT_BYTES`].
+pub(super) fn shown_text(value: &impl fmt::Display) -> String {
+    let mut text = LimitedText::new(MAX_INPUT_BYTES);
+    // The only error is that the limit was reached, and then the beginning is there.
+    let _ = write!(text, "{value}");
+    text.text
+}
+
+/// Cuts a value to a JSON text of at most `limit` bytes; null when nothing fits. Also returns the
+/// length of that text.
 fn cut_value(value: &Value, limit: usize) -> (Value, usize) {
-    let text = value.to_string();
-    if text.len() <= limit {
-        return (value.clone(), text.len());
+    let mut text = LimitedText::new(limit);
+    if write!(text, "{value}").is_ok() {
+        let used = text.text.len();
+        return (value.clone(), used);
     }
-    let plain = value.as_str().unwrap_or(&text);
-    let mut keep = cut_text(plain, limit);
+    let mut keep = cut_text(value.as_str().unwrap_or(&text.text), limit);
     // Escapes make the JSON text longer than the plain one, at most six times.
     while !keep.is_empty() {
         let cut = Value::from(keep);
@@ -119,6 +136,33 @@ fn cut_value(value: &Value, limit: usize) -> (Value, usize) {
         keep = cut_text(keep, keep.len().saturating_sub((used - limit).div_ceil(6)));
     }
     (Value::Null, 0)
+}
+
+/// Text that refuses to grow beyond its limit, which ends the formatting.
+struct LimitedText {
+    text: String,
+    limit: usize,
+}
+
+impl LimitedText {
+    fn new(limit: usize) -> Self {
+        Self {
+            text: String::new(),
+            limit,
+        }
+    }
+}
+
+impl fmt::Write for LimitedText {
+    fn write_str(&mut self, more: &str) -> fmt::Result {
+        let left = self.limit - self.text.len();
+        self.text.push_str(cut_text(more, left));
+        if more.len() > left {
+            Err(fmt::Error)
+        } else {
+            Ok(())
+        }
+    }
 }
 
 /// Bounds come from the application's own schema, only texts can carry what a client sent.
