@@ -13,6 +13,7 @@ use http::header::{
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
 
 use super::file_body::{FileBody, PIECE_BYTES, Segment, read_range};
+use crate::message::range::{self, Selection};
 
 /// Whether opening and reading may wait for the disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -255,23 +256,13 @@ enum Outcome {
     Unsatisfiable,
 }
 
-/// More ranges than this are not served as such: each costs a part head and a seek.
-const MAX_RANGES: std::num::NonZeroUsize = std::num::NonZeroUsize::new(16).expect("not zero");
-
-/// Reads `range`; what is malformed or asks too much counts as absent (RFC 9110 §14.2).
 fn requested(range: &str, size: u64) -> Outcome {
-    let Ok(parsed) = http_range_header::parse_range_header_with_max_ranges(range, MAX_RANGES)
-    else {
-        return Outcome::Whole;
-    };
-    match parsed.validate(size) {
-        Ok(ranges) if ranges.is_empty() => Outcome::Whole,
-        Ok(ranges) => {
-            let ranges = ranges.into_iter();
-            Outcome::Parts(ranges.map(|r| *r.start()..*r.end() + 1).collect())
+    match range::select(range, size) {
+        Selection::Whole => Outcome::Whole,
+        Selection::NotSatisfiable => Outcome::Unsatisfiable,
+        Selection::Ranges(ranges) => {
+            Outcome::Parts(ranges.iter().map(|r| r.first..r.last + 1).collect())
         }
-        Err(http_range_header::RangeUnsatisfiableError::Unsatisfiable) => Outcome::Unsatisfiable,
-        Err(_) => Outcome::Whole,
     }
 }
 
