@@ -106,6 +106,8 @@ def run_worker(
     config: ServerConfig,
     sockets: Sequence[socket.socket],
     on_ready: Callable[[], None] | None = None,
+    *,
+    is_supervised: bool = False,
 ) -> int:
     """Serve until SIGTERM or SIGINT, on this thread, which must be the main one.
 
@@ -114,6 +116,8 @@ def run_worker(
         config: See `Server`.
         sockets: See `Server`.
         on_ready: Called when connections are accepted.
+        is_supervised: Whether a parent decides when the grace is over. A service manager signals
+            parent and workers alike, so a worker gets two signals for one stop.
 
     Returns:
         The exit code: 0 after a graceful stop, 1 when a second signal cut it short.
@@ -126,7 +130,10 @@ def run_worker(
     try:
         with reactor_on(loop) as reactor:
             main = loop.create_task(
-                _serve_until_signal(load, config, sockets, on_ready, reactor), name="spikard server"
+                _serve_until_signal(
+                    load, config, sockets, on_ready, reactor, is_supervised=is_supervised
+                ),
+                name="spikard server",
             )
             while True:
                 try:
@@ -153,6 +160,8 @@ async def _serve_until_signal(
     sockets: Sequence[socket.socket],
     on_ready: Callable[[], None] | None,
     reactor: Reactor,
+    *,
+    is_supervised: bool,
 ) -> int:
     loop = asyncio.get_running_loop()
     server = Server(load(), config, sockets, reactor)
@@ -164,7 +173,7 @@ async def _serve_until_signal(
         signals += 1
         if signals == 1:
             stop.set()
-        else:
+        elif not is_supervised:
             server.stop_now()
 
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -176,7 +185,7 @@ async def _serve_until_signal(
         await stop.wait()
     finally:
         await server.stop()
-    return 0 if signals < 2 else 1
+    return 0 if signals < 2 or is_supervised else 1
 
 
 def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:

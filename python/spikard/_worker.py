@@ -109,7 +109,10 @@ def main(descriptor: int) -> int:
         sockets = [_inherit(number) for number in orders.sockets]
         module, _, name = orders.target.partition(":")
         target: Any = getattr(import_module(module), name)
-        return int(target(lambda: application.app, orders.config, sockets, on_ready) or 0)
+        served = target(
+            lambda: application.app, orders.config, sockets, on_ready, is_supervised=True
+        )
+        return int(served)
     except LoadError as error:
         channel.failed(f"{error.details}{error}")
     except LifespanFailed as error:

@@ -43,7 +43,7 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         await writer.drain()
 
 
-def serve(load, config, sockets, on_ready) -> int:
+def serve(load, config, sockets, on_ready, *, is_supervised) -> int:
     """Serve until SIGTERM, in place of the real server."""
     load()
 
@@ -59,7 +59,7 @@ def serve(load, config, sockets, on_ready) -> int:
     return 0
 
 
-def serve_stubbornly(load, config, sockets, on_ready) -> int:
+def serve_stubbornly(load, config, sockets, on_ready, *, is_supervised) -> int:
     """Serve, and do not stop."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
@@ -73,15 +73,15 @@ def serve_stubbornly(load, config, sockets, on_ready) -> int:
     return 0
 
 
-def fail(load, config, sockets, on_ready) -> int:
+def fail(load, config, sockets, on_ready, *, is_supervised) -> int:
     raise RuntimeError("no database")
 
 
-def leave(load, config, sockets, on_ready) -> int:
+def leave(load, config, sockets, on_ready, *, is_supervised) -> int:
     os._exit(0)
 
 
-def serve_unless_told(load, config, sockets, on_ready) -> int:
+def serve_unless_told(load, config, sockets, on_ready, *, is_supervised) -> int:
     """Serve, or fail as long as the file named by FAIL_WHILE exists; count the failures in it."""
     marker = Path(os.environ["FAIL_WHILE"])
     if marker.exists():
@@ -91,7 +91,7 @@ def serve_unless_told(load, config, sockets, on_ready) -> int:
         else:
             marker.unlink()
         raise RuntimeError("no database")
-    return serve(load, config, sockets, on_ready)
+    return serve(load, config, sockets, on_ready, is_supervised=is_supervised)
 
 
 def main() -> int:
