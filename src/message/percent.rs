@@ -97,13 +97,15 @@ fn decode(raw: &str, plus: Plus) -> Result<Cow<'_, str>, DecodeError> {
         .map_err(|_| DecodeError::NotUtf8)
 }
 
-fn byte_of(escape: &[u8]) -> Option<u8> {
+/// Returns the byte that the two hexadecimal digits of an escape stand for.
+pub(crate) fn byte_of(escape: &[u8]) -> Option<u8> {
+    let [high, low] = escape else { return None };
     let digit = |byte: u8| {
         char::from(byte)
             .to_digit(16)
             .and_then(|d| u8::try_from(d).ok())
     };
-    Some(digit(escape[0])? << 4 | digit(escape[1])?)
+    Some(digit(*high)? << 4 | digit(*low)?)
 }
 
 #[cfg(test)]

@@ -126,6 +126,7 @@ impl<R, M> RouteTable<R, M> {
     /// Finds what takes a request.
     ///
     /// `raw_path` is the request target's path as it was received, without the query.
+    /// Segments are matched as they are: `..`, empty ones and `;` have no meaning here.
     /// `HEAD` falls back to `GET`. Per segment, literal text beats a parameter with literal text
     /// around it, which beats a plain parameter, which beats a `path` parameter.
     pub fn lookup<'table, 'path>(
@@ -416,10 +417,17 @@ impl Node {
     }
 
     fn literal(&self, segment: &str) -> Option<&Node> {
-        let place = self
-            .literals
-            .binary_search_by(|(known, _)| (**known).cmp(segment));
-        Some(&self.literals[place.ok()?].1)
+        let find = |text: &str| {
+            let place = self
+                .literals
+                .binary_search_by(|(known, _)| (**known).cmp(text));
+            Some(&self.literals[place.ok()?].1)
+        };
+        find(segment).or_else(|| {
+            // A client may escape what needs no escape, or in lower case.
+            let has_escape = memchr::memchr(b'%', segment.as_bytes()).is_some();
+            has_escape.then(|| find(&wire_form(segment)))?
+        })
     }
 }
 

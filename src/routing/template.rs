@@ -5,6 +5,7 @@
 use std::fmt::Write as _;
 
 use super::{Converter, RouteError};
+use crate::message::percent::byte_of;
 
 /// A parsed path template.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,19 +163,33 @@ impl Template {
     }
 }
 
-/// Returns literal text in the form that arrives in a request target (RFC 3986 §3.3).
-///
-/// An escape that is already there stays.
+/// Returns text in the form in which clients send it, and equal for equivalent texts: what needs
+/// an escape has one, unreserved characters have none, digits are upper case (RFC 3986 §6.2.2).
 pub(super) fn wire_form(text: &str) -> String {
     let mut wire = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@%/".contains(&byte) {
-            wire.push(char::from(byte));
-        } else {
+    let mut rest = text.as_bytes();
+    while let [byte, after @ ..] = rest {
+        rest = after;
+        let mut byte = *byte;
+        let mut escaped = !(is_unreserved(byte) || b"!$&'()*+,;=:@%/".contains(&byte));
+        if byte == b'%'
+            && let Some(decoded) = after.get(..2).and_then(byte_of)
+        {
+            (byte, rest) = (decoded, &after[2..]);
+            escaped = !is_unreserved(byte);
+        }
+        if escaped {
             write!(wire, "%{byte:02X}").expect("writing to a String cannot fail");
+        } else {
+            wire.push(char::from(byte));
         }
     }
     wire
+}
+
+/// RFC 3986 §2.3.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
 }
 
 fn check_braces(text: &str) -> Result<(), RouteError> {
@@ -242,6 +257,9 @@ mod tests {
             ("café", "caf%C3%A9"),
             ("a b", "a%20b"),
             ("a%20b", "a%20b"),
+            ("%c3%a9", "%C3%A9"),
+            ("%61%2e%2fb", "a.%2Fb"),
+            ("100%", "100%"),
             ("*", "*"),
         ] {
             let template = Template::parse(&format!("/{text}")).unwrap();

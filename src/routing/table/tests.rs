@@ -62,6 +62,32 @@ fn an_encoded_slash_never_splits_a_segment() {
 }
 
 #[test]
+fn literal_text_matches_however_it_is_escaped() {
+    let table = table(&[("GET", "/café/{x}"), ("GET", "/admin"), ("GET", "/{x}")]);
+    for path in ["/caf%C3%A9/%61", "/caf%c3%a9/%61", "/%63af%c3%A9/%61"] {
+        assert_eq!(shown(&table, "GET", path), r#"/café/{x} ["%61"]"#, "{path}");
+    }
+    assert_eq!(shown(&table, "GET", "/%61dmin"), "/admin []");
+    assert_eq!(shown(&table, "GET", "/admin%2F"), r#"/{x} ["admin%2F"]"#);
+    assert_eq!(shown(&table, "GET", "/admin%"), r#"/{x} ["admin%"]"#);
+}
+
+#[test]
+fn no_segment_has_a_meaning_of_its_own() {
+    let table = table(&[("GET", "/b"), ("GET", "/a/{x}/b"), ("GET", "/c")]);
+    for (path, expected) in [
+        ("/a/../b", r#"/a/{x}/b [".."]"#),
+        ("/a/%2e%2e/b", r#"/a/{x}/b ["%2e%2e"]"#),
+        ("/./b", "404"),
+        ("//b", "404"),
+        ("/b/", "404"),
+        ("/b;v=1", "404"),
+    ] {
+        assert_eq!(shown(&table, "GET", path), expected, "{path}");
+    }
+}
+
+#[test]
 fn a_path_parameter_takes_slashes_and_may_be_empty() {
     let table = table(&[("GET", "/files/{p:path}")]);
     for (path, expected) in [
