@@ -9,6 +9,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -23,6 +24,9 @@ from benchmarks.workloads import WORKLOADS, Workload
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+
+BUSY_SECONDS = 1  # how long the machine is watched before the run
+BUSY_PERCENT = 10  # of all cores, used by others; above it the run says so
 
 
 class Session:
@@ -50,6 +54,12 @@ class Session:
         for tool, purpose in environment.TOOLS.items():
             if not shutil.which(tool):
                 self._say(f"missing: {tool} ({purpose})")
+        busy = psutil.cpu_percent(BUSY_SECONDS)
+        machine["busy_percent_before"] = busy
+        if busy > BUSY_PERCENT:
+            self._say(
+                f"the machine is {busy:.0f} % busy: figures come out higher, compare ratios only"
+            )
         started = datetime.now(timezone.utc)
         try:
             with self._setting() as setting, self._progress() as progress:
