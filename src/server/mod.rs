@@ -12,6 +12,7 @@ pub mod limits;
 pub mod listener;
 pub mod response;
 pub mod shutdown;
+pub mod tls;
 pub mod transport;
 pub mod watch;
 

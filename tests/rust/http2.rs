@@ -83,6 +83,7 @@ impl Application for App {
     }
 }
 
+#[expect(clippy::too_many_lines, reason = "one line a path")]
 async fn answer<E: Exchange>(app: Rc<App>, head: Head, mut exchange: E) -> Answer {
     let alive = Alive(Rc::clone(&app.live));
     let frames = |frames: Vec<Result<Frame<Bytes>, Aborted>>, last| {

@@ -1,3 +1,4 @@
 //! Tests.
 
 mod http2;
+mod tls;
