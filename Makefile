@@ -1,5 +1,5 @@
 # Development commands; `make` alone lists them. Each one sets up what it needs.
-# Settings: PYTHON (the interpreter the virtual environment is made from), VENV, PROFILE=release.
+# Settings: PYTHON3 (the interpreter of the virtual environment), VENV, PROFILE=release, CARGO_TARGET_DIR.
 
 PYTHON3 ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.10; do \
 	path=$$("$$name" -c 'import sys; print(sys.executable) if sys.version_info >= (3, 10) else sys.exit(1)' 2>/dev/null) \
@@ -17,6 +17,7 @@ export PYO3_PYTHON := $(abspath $(PYTHON))
 export VIRTUAL_ENV := $(abspath $(VENV))
 
 .DEFAULT_GOAL := help
+.NOTPARALLEL:
 .PHONY: help run test test-all lint lint-rust lint-python test-rust test-python fmt docs conformance bench build clean
 
 help: ## list the commands
@@ -37,7 +38,7 @@ lint-rust: $(VENV)/stamp-venv
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo clippy --all-targets --locked --features python -- -D warnings
 	RUSTDOCFLAGS="-D rustdoc::broken_intra_doc_links" cargo doc --no-deps --locked --quiet
-	@if command -v cargo-deny >/dev/null; then cargo deny --offline check bans licenses sources; \
+	@if command -v cargo-deny >/dev/null; then cargo deny --offline --log-level error check bans licenses sources; \
 		else echo "cargo-deny is not installed: licences and duplicates unchecked"; fi
 
 lint-python: build
@@ -71,10 +72,6 @@ clean: ## remove the virtual environment and caches (not the Cargo target)
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache
 
 build: $(VENV)/stamp-extension-$(PROFILE) ## the extension, into the virtual environment
-
-.PHONY: build-release
-build-release:
-	@$(MAKE) --no-print-directory build PROFILE=release
 
 $(VENV)/stamp-venv:
 	@[ -n "$(PYTHON3)" ] || { echo "Python 3.10 or newer is needed: set PYTHON3=/path/to/python3" >&2; exit 1; }
