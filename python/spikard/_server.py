@@ -165,6 +165,7 @@ async def _serve_until_signal(
 ) -> int:
     loop = asyncio.get_running_loop()
     server = Server(load(), config, sockets, reactor)
+    starting = loop.create_task(server.start(), name="spikard start-up")
     stop = asyncio.Event()
     signals = 0
 
@@ -175,16 +176,22 @@ async def _serve_until_signal(
             stop.set()
         elif not is_supervised:
             server.stop_now()
+            starting.cancel()
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
     try:
-        await server.start()
+        await starting
         if on_ready is not None:
             on_ready()
         await stop.wait()
+    except asyncio.CancelledError:
+        if not starting.cancelled():
+            raise
     finally:
-        await server.stop()
+        # A start-up that a second signal cut short has nobody left who could shut down.
+        if not starting.cancelled():
+            await server.stop()
     return 0 if signals < 2 or is_supervised else 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -25,6 +26,9 @@ async def app(scope, receive, send):
         if "FAIL_STARTUP" in os.environ:
             await send({"type": "lifespan.startup.failed", "message": "no database"})
             return
+        if "HANG_STARTUP" in os.environ:
+            print("starting", flush=True)
+            await asyncio.Event().wait()
         await send({"type": "lifespan.startup.complete"})
         await receive()
         print("shut down", os.getpid(), flush=True)
@@ -159,6 +163,20 @@ def test_start_up_that_fails_ends_the_program_with_its_reason(start, workers):
     assert code == 1
     assert "no database" in program.log
     assert "serving on" not in program.log
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_start_up_that_hangs_is_cut_short_by_a_second_signal(start, workers):
+    program = start(*command("--workers", workers), environ={"HANG_STARTUP": "1"})
+    assert program.process.stdout
+    assert program.process.stdout.readline() == "starting\n"
+    for _ in range(100):  # two that come at once may count as one
+        program.process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            program.process.wait(0.2)
+            break
+    assert program.end()[0] == 1
+    assert "Traceback" not in program.log
 
 
 def test_dead_worker_is_replaced_while_the_port_stays(start):
