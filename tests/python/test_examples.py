@@ -1,0 +1,79 @@
+"""The programs in examples/ run under `spikard`, driven by httpx and curl."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+PATIENCE = 20  # seconds, for anything that should happen at all
+
+
+@contextmanager
+def served(application: str):
+    """Serve an example on a free port; yield its URL."""
+    command = [sys.executable, "-m", "spikard", application, "--port", "0"]
+    with subprocess.Popen(command, cwd=EXAMPLES, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr
+            said = ""
+            for line in process.stderr:
+                said += line
+                if found := re.search(r"serving on (\S+)", line):
+                    yield found[1]
+                    break
+            else:
+                raise AssertionError(said)
+            process.send_signal(signal.SIGINT)
+            assert process.wait(PATIENCE) == 0
+        finally:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def shop():
+    with served("fastapi_app:app") as url:
+        yield url
+
+
+def test_fastapi_application_serves_its_routes_and_the_state_of_its_lifespan(shop):
+    with httpx.Client(base_url=shop, timeout=PATIENCE) as client:
+        assert client.get("/items/1").json() == {"name": "tea", "price": 2.5}
+        stored = client.put("/items/2", json={"name": "milk", "price": 1})
+        assert (stored.status_code, stored.json()["name"]) == (200, "milk")
+        assert client.get("/items/2").json()["price"] == 1.0
+        assert client.get("/items/9").status_code == 404
+        assert client.put("/items/2", json={"name": "milk"}).status_code == 422
+        assert client.get("/openapi.json").json()["info"]["title"] == "FastAPI"
+
+
+def test_fastapi_application_streams(shop):
+    with httpx.stream("GET", f"{shop}/count?to=4", timeout=PATIENCE) as response:
+        assert response.headers["transfer-encoding"] == "chunked"
+        assert "".join(response.iter_text()) == "1\n2\n3\n4\n"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_fastapi_application_answers_curl(shop):
+    command = ["curl", "--silent", "--show-error", "--max-time", str(PATIENCE)]
+    done = subprocess.run(
+        [*command, f"{shop}/items/1", f"{shop}/count?to=2"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert done.stdout == '{"name":"tea","price":2.5}1\n2\n'
+
+
+def test_asgi_application_without_a_framework_answers():
+    with served("asgi_hello:app") as url:
+        assert httpx.get(f"{url}/hi", timeout=PATIENCE).text == "GET /hi\n"
