@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from hpack import Decoder, Encoder, HPACKError
 
+from conformance import websocket_client
 from conformance.client import DEADLINE_SECONDS, ClosedError, Connection
 from conformance.verdict import BrokenError, broken, check
 
@@ -323,6 +324,63 @@ class Http2:
             answer.interim.append(Response(int(status), regular))
         else:
             answer.status, answer.headers = int(status), regular
+
+
+class WebSocketStream:
+    """A WebSocket on one HTTP/2 stream (RFC 8441); `status` is the answer to the extended CONNECT."""
+
+    def __init__(
+        self,
+        client: Http2,
+        handler: str,
+        suffix: str = "",
+        *,
+        headers: Iterable[tuple[str, str]] = (),
+    ) -> None:
+        self.client = client
+        path = f"/{handler}/{client.trial.tag}{suffix}"
+        fields = [
+            *pseudo(path, method="CONNECT"),
+            (":protocol", "websocket"),
+            ("sec-websocket-version", "13"),
+        ]
+        fields += headers
+        self.stream = client.send_fields(fields, end=False)
+        client.until(lambda: self._answer.status > 0 or self.stream in client.resets)
+        self.status = self._answer.status
+        self._read = 0
+
+    @property
+    def _answer(self) -> Response:
+        return self.client.answers.setdefault(self.stream, Response())
+
+    def send(self, data: bytes, *, end: bool = False) -> None:
+        """Send DATA."""
+        self.client.frame(DATA, END_STREAM if end else 0, self.stream, data)
+
+    def text(self, text: str) -> None:
+        """Send a text message."""
+        self.send(websocket_client.frame(websocket_client.TEXT, text.encode()))
+
+    def text_received(self) -> str:
+        """Read one short text message."""
+        return self._frame(websocket_client.TEXT).decode()
+
+    def closed(self) -> tuple[int, str]:
+        """Read up to the close frame and return its code and reason."""
+        payload = self._frame(websocket_client.CLOSE)
+        return int.from_bytes(payload[:2], "big"), payload[2:].decode()
+
+    def _frame(self, opcode: int) -> bytes:
+        self._until(2)
+        head = self._answer.body[self._read : self._read + 2]
+        check(head[0] == 0x80 | opcode, f"frame begins with {head!r}")
+        self._until(2 + head[1])
+        self._read += 2 + head[1]
+        return self._answer.body[self._read - head[1] : self._read]
+
+    def _until(self, count: int) -> None:
+        self.client.until(lambda: len(self._answer.body) >= self._read + count)
 
 
 def pseudo(path: str, *, method: str = "GET", authority: str = "a", scheme: str = "http") -> Fields:

@@ -37,6 +37,8 @@ def _plain(value: Any) -> Any:
         return f"<{type(value).__name__} of {len(value)}>"
     if value is None or type(value) in (bool, int, float, str, bytes):
         return value
+    if isinstance(value, int):
+        return int(value)
     if type(value) is list:
         return [_plain(item) for item in value]
     if type(value) is tuple:
@@ -133,7 +135,7 @@ def improper(message: Any) -> Iterator[str]:
             yield from (f"key {key!r}" for key in value if type(key) is not str)
         elif type(value) is list:
             pending += value
-        elif value is not None and type(value) not in (bytes, str, int, float, bool):
+        elif not isinstance(value, (bytes, str, int, float, type(None))):
             yield f"{message['type']} holds a {type(value).__name__}"
 
 
