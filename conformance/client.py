@@ -114,7 +114,7 @@ class Connection:
         try:
             while sent < len(data):
                 sent += self.socket.send(view[sent : sent + 65536])
-        except TimeoutError:
+        except (TimeoutError, BrokenPipeError, ConnectionResetError):
             pass
         return sent
 

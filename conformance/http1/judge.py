@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from typing import TYPE_CHECKING
 
-from conformance.verdict import broken, check
+from conformance.client import ClosedError
+from conformance.verdict import BrokenError, broken, check
 
 if TYPE_CHECKING:
     from conformance.client import Connection
@@ -16,31 +16,29 @@ if TYPE_CHECKING:
 HIDDEN_MARKER = "/smug"
 
 
-@dataclasses.dataclass(frozen=True)
-class Expectation:
-    """Alternatives such as `400c 501c`: a status (`close`: none), followed by `c` if the connection has to end.
+OPEN, CLOSED = "open", "closed"
 
-    Where the connection stays open, the request that follows has to be answered.
+
+def allowed(expect: str, status: int | None) -> set[str]:
+    """Return what may become of the connection after `status`: `OPEN`, `CLOSED` or either.
+
+    `expect` holds alternatives such as `400c 501c`: a status (`close`: no answer), followed by `c`
+    if the connection has to end. Where it stays open, the request that follows has to be answered.
+
+    Raises:
+        BrokenError: the status is none of the alternatives.
     """
-
-    text: str
-
-    def closes(self, status: int | None) -> bool:
-        """Tell whether the connection has to end after `status`.
-
-        Raises:
-            BrokenError: the status is none of the alternatives.
-        """
-        for word in self.text.split():
-            match = re.fullmatch(r"(close|\d{3})(c?)", word)
-            if match is None:
-                raise ValueError(f"not an expectation: {word!r}")
-            if match[1] == ("close" if status is None else str(status)):
-                return bool(match[2]) or status is None
-        broken(
-            f"{'closed without an answer' if status is None else f'answered {status}'}, expected {self.text}"
-        )
-        return None
+    answer = "close" if status is None else str(status)
+    found = set()
+    for word in expect.split():
+        match = re.fullmatch(r"(close|\d{3})(c?)", word)
+        if match is None:
+            raise ValueError(f"not an expectation: {word!r}")
+        if match[1] == answer:
+            found.add(CLOSED if match[2] or status is None else OPEN)
+    ending = "closed without an answer" if status is None else f"answered {status}"
+    check(found, f"{ending}, expected {expect}")
+    return found
 
 
 def judge(trial: Trial, data: bytes, expect: str, id: str = "") -> None:
@@ -57,19 +55,25 @@ def judge_sent(trial: Trial, connection: Connection, expect: str, id: str = "") 
     connection.send(f"GET {HIDDEN_MARKER}/{tag} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
     status = connection.outcome()
     try:
-        closes = Expectation(expect).closes(status)
-        if closes:
-            connection.closed()
-        else:
-            check(
-                connection.response().body == b"smuggled",
-                "the next request is not answered properly",
-            )
-    except Exception as error:
-        broken(f"{prefix}{error}")
-    if closes:
-        trial.server.ping()
-        check(
-            not trial.observer.all(tag, "smug"),
-            f"{prefix}a request after the refused message reached the application",
+        ways = allowed(expect, status)
+        follower = (
+            connection.rest() if CLOSED in ways and OPEN not in ways else _follower(connection)
         )
+    except BrokenError as error:
+        broken(f"{prefix}{error}")
+    check(not follower or OPEN in ways, f"{prefix}{follower[:60]!r} after the answer")
+    check(follower or CLOSED in ways, f"{prefix}answered {status}, then closed; expected {expect}")
+    if not follower:
+        trial.server.ping()
+        seen = trial.observer.all(tag, "smug")
+        check(not seen, f"{prefix}a request after the refused message reached the application")
+    else:
+        check(follower == b"smuggled", f"{prefix}the next request is not answered properly")
+
+
+def _follower(connection: Connection) -> bytes:
+    """Return the body of the marker request's answer, nothing if the connection has ended."""
+    try:
+        return connection.response().body
+    except ClosedError:
+        return b""
