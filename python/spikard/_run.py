@@ -53,7 +53,7 @@ def run(application: Application, config: ServerConfig, source: Source | None) -
     _refuse_in_worker()
     _logging.configure(config)
     try:
-        for warning in config.check_files():
+        for warning in [*config.check_files(), *risks(application, config)]:
             log.warning("%s", warning)
         listeners = _listen.bind(config)
     except (_listen.ListenError, ValueError) as error:
@@ -72,6 +72,19 @@ def run(application: Application, config: ServerConfig, source: Source | None) -
         return 1
     finally:
         listeners.close()
+
+
+def risks(application: Application, config: ServerConfig) -> list[str]:
+    """Return what other machines could see that only its developer should, a sentence each."""
+    if config.uds is not None or config.host in ("127.0.0.1", "::1", "localhost"):
+        return []
+    found: list[str] = []
+    if getattr(application.app, "debug", False) is True:
+        found.append(f"debug is on and {config.host} is not loopback: errors show source code")
+    openapi = config.openapi
+    if openapi is not None and openapi.enabled and not (config.jwt_auth or config.api_key_auth):
+        found.append(f"the API's documentation is open to everyone who reaches {config.host}")
+    return found
 
 
 def _announcement(url: str, workers: int) -> Callable[[], None]:

@@ -174,6 +174,8 @@ async def _serve_until_signal(
         signals += 1
         if signals == 1:
             stop.set()
+            if not is_supervised:
+                logger.info("stopping")
         elif not is_supervised:
             server.stop_now()
             starting.cancel()

@@ -61,7 +61,6 @@ NOT_BUILT: frozenset[str] = frozenset(
         "ServerConfig.compression",
         "ServerConfig.cors",
         "ServerConfig.enable_request_id",
-        "ServerConfig.fd",
         "ServerConfig.grpc_max_metadata_size",
         "ServerConfig.grpc_max_receive_size",
         "ServerConfig.grpc_max_send_size",

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 
 import httpx
 import pytest
+
+from spikard import config
+from spikard._importer import Application, Kind
+from spikard._run import risks
+from spikard.config import ApiKeyConfig, OpenApiConfig, ServerConfig
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE = 20  # seconds, for anything that should happen at all
@@ -60,11 +66,12 @@ if __name__ == "__main__":
 class Program:
     """A running server program, its URL and its log."""
 
-    def __init__(self, arguments, cwd, environ) -> None:
+    def __init__(self, arguments, cwd, environ, descriptors) -> None:
         self.process = subprocess.Popen(
             [sys.executable, *arguments],
             cwd=cwd,
             env={**os.environ, **environ},
+            pass_fds=descriptors,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -116,8 +123,8 @@ def start(tmp_path):
     programs: list[Program] = []
     (tmp_path / "site_main.py").write_text(APPLICATION)
 
-    def start(*arguments, cwd=tmp_path, environ=None):
-        programs.append(Program(arguments, cwd, environ or {}))
+    def start(*arguments, cwd=tmp_path, environ=None, descriptors=()):
+        programs.append(Program(arguments, cwd, environ or {}, descriptors))
         return programs[-1]
 
     yield start
@@ -170,12 +177,10 @@ def test_start_up_that_hangs_is_cut_short_by_a_second_signal(start, workers):
     program = start(*command("--workers", workers), environ={"HANG_STARTUP": "1"})
     assert program.process.stdout
     assert program.process.stdout.readline() == "starting\n"
-    for _ in range(100):  # two that come at once may count as one
-        program.process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            program.process.wait(0.2)
-            break
-    assert program.end()[0] == 1
+    program.process.send_signal(signal.SIGINT)
+    while "stopping" not in program.log:  # two signals that come at once may count as one
+        assert program.process.poll() is None
+    assert program.end(signal.SIGINT)[0] == 1
     assert "Traceback" not in program.log
 
 
@@ -206,3 +211,37 @@ def test_unix_socket_is_served_and_removed(start, tmp_path):
         assert client.get("http://server/").status_code == 200
     assert program.end(signal.SIGTERM)[0] == 0
     assert not path.exists()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_inherited_socket_is_served(start, workers):
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        number = given.fileno()
+        program = start(*command("--fd", str(number), "--workers", workers), descriptors=(number,))
+        program.wait_until_up()
+    assert program.get().status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "debug", "words"),
+    [
+        ({"host": "0.0.0.0"}, True, "debug is on"),
+        ({"host": "0.0.0.0", "openapi": OpenApiConfig(enabled=True)}, False, "documentation"),
+        ({"host": "0.0.0.0", "openapi": OpenApiConfig()}, False, None),
+        ({"host": "127.0.0.1", "openapi": OpenApiConfig(enabled=True)}, True, None),
+        (
+            {
+                "host": "::",
+                "openapi": OpenApiConfig(enabled=True),
+                "api_key_auth": ApiKeyConfig(keys=["k"]),
+            },
+            False,
+            None,
+        ),
+    ],
+)
+def test_what_other_machines_should_not_see_is_warned_about(monkeypatch, fields, debug, words):
+    monkeypatch.setattr(config, "NOT_BUILT", frozenset())
+    application = Application(app=types.SimpleNamespace(debug=debug), kind=Kind.ASGI3)
+    found = risks(application, ServerConfig(**fields))
+    assert [words in sentence for sentence in found] == ([True] if words else [])
