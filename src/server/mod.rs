@@ -15,5 +15,8 @@ pub mod shutdown;
 pub mod tls;
 pub mod transport;
 pub mod watch;
+pub mod websocket;
 
-pub use application::{Answer, Application, Capabilities, Exchange, Fault, UpgradeHandler, UpgradedIo};
+pub use application::{
+    Answer, Application, Capabilities, Exchange, Fault, UpgradeHandler, UpgradedIo,
+};
