@@ -8,7 +8,6 @@ from it.
 from __future__ import annotations
 
 import dataclasses
-import enum
 import re
 import sys
 import types
@@ -130,7 +129,7 @@ class PydanticCodec(Codec):
         self.decode_json = decode_json
         self.decode_msgpack = decode_msgpack
         self.from_builtins = adapter.validate_python
-        self.coerce = _unwrap_single if not _is_collection(target) else _as_list
+        self.coerce = _identity if not _is_collection(target) else _as_list
         self._secrets = _secret_names(target)
 
     def explain(self, value: Any, loc: Loc, shown: Any) -> list[Error]:
@@ -159,7 +158,7 @@ class UnionCodec(Codec):
                 for member in members:
                     try:
                         return getattr(member, operation)(value)
-                    except (ValueError, TypeError) as exc:
+                    except (ValueError, TypeError) as exc:  # noqa: PERF203 - few members
                         failure = exc
                 raise msgspec.ValidationError("no member of the union fits") from failure
 
@@ -187,6 +186,12 @@ def codec(target: Any) -> Codec:
     Raises:
         TypeError: Neither msgspec nor Pydantic can decode it.
     """
+    if get_origin(target) is Annotated:
+        inner, *extras = get_args(target)
+        for extra in extras:
+            make = _registered.get(type(extra))
+            if make is not None:
+                return make(target, inner, extra)
     if is_pydantic(target):
         return PydanticCodec(target)
     try:
@@ -196,6 +201,14 @@ def codec(target: Any) -> Codec:
         if len(members) < 2:
             raise
         return UnionCodec(target, [codec(member) for member in members])
+
+
+_registered: dict[type, Callable[[Any, Any, Any], Codec]] = {}
+
+
+def register_codec(metadata: type, make: Callable[[Any, Any, Any], Codec]) -> None:
+    """Let ``Annotated[T, m]``, ``m`` of a class, have the codec ``make(annotation, T, m)``."""
+    _registered[metadata] = make
 
 
 def _members(target: Any) -> list[Any]:
@@ -244,7 +257,7 @@ def decode_hook(target: type, value: Any) -> Any:
 
         return TypeAdapter(target).validate_python(value)
     if target.__module__ in _TEXT_MODULES and isinstance(value, str):
-        return target(value)  # type: ignore[call-arg] # both modules build from text
+        return target(value)
     raise ValueError(f"Expected `{target.__name__}`, got `{type(value).__name__}`")
 
 
@@ -323,10 +336,6 @@ def _identity(raw: Any) -> Any:
     return raw
 
 
-def _unwrap_single(raw: Any) -> Any:
-    return raw
-
-
 def _as_list(raw: Any) -> Any:
     return [raw] if isinstance(raw, str) else raw
 
@@ -376,13 +385,7 @@ def coercer(node: mi.Type, known: dict[int, Any] | None = None) -> Callable[[Any
         return mapping
     if isinstance(node, mi.StructType | mi.DataclassType | mi.TypedDictType):
         return _object_text(node, known)
-    if isinstance(node, mi.CustomType | mi.AnyType):
-        return _identity
-    return _scalar_text
-
-
-def _scalar_text(raw: Any) -> Any:
-    return raw
+    return _identity
 
 
 def _object_text(
@@ -637,8 +640,3 @@ def _at(value: Any, steps: tuple[str, ...]) -> Any:
         else:
             return None
     return value
-
-
-def is_enum(target: Any) -> bool:
-    """Return whether a type is an enumeration."""
-    return isinstance(target, type) and issubclass(target, enum.Enum)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from typing_extensions import Self
+
     from spikard.app import Spikard
 
 __all__ = ["Container", "Single", "Singletons"]
@@ -170,7 +172,7 @@ class Container:
         """Return the value of a type or name; one that is no singleton lives until exit."""
         return await self._resolver.get(key)
 
-    async def __aenter__(self) -> Container:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

@@ -21,7 +21,6 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from spikard._extract import model_value
-from spikard._plan import Binding, Leaf, Plan
 from spikard._signature import MISSING
 from spikard.background import BackgroundTasks
 from spikard.datastructures import Request
@@ -30,6 +29,8 @@ from spikard.responses import Response, StreamingResponse
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
+
+    from spikard._plan import Binding, Leaf, Plan, Source
 
 __all__ = ["ArgSpec", "BodySpec", "Compiled", "RouteSpec", "compile_endpoint"]
 
@@ -93,12 +94,15 @@ class Compiled:
     Attributes:
         call: Takes the values of ``args`` and, when the route has a body, of the body, in
             the order of ``args``.
+        order: For each argument the index of its value among those of `Extractor`, None for
+            the request itself.
         simple: Nothing but the handler: no dependency, hook or object of the framework.
     """
 
     call: Callable[..., Any]
     is_async: bool
     args: tuple[ArgSpec, ...]
+    order: tuple[int | None, ...]
     simple: bool
 
 
@@ -166,16 +170,20 @@ class _Writer:
         self._args = [arg_spec(leaf) for leaf in plan.leaves]
         if plan.body is not None:
             self._args.append(_body_arg(plan))
+        self._order: list[int | None] = list(range(len(self._args)))
 
     def compiled(self) -> Compiled:
         """Return the handler itself when it takes exactly the leaves in order, else a function."""
         if self._is_plain():
-            return Compiled(self._handler, self._awaits, tuple(self._args), simple=True)
+            return Compiled(
+                self._handler, self._awaits, tuple(self._args), tuple(self._order), simple=True
+            )
         call = self._generate()
         args = list(self._args)
         if "request" in self._wants:
             args.append(ArgSpec("request", "request"))
-        return Compiled(call, self._async, tuple(args), simple=False)
+            self._order.append(None)
+        return Compiled(call, self._async, tuple(args), tuple(self._order), simple=False)
 
     def _is_plain(self) -> bool:
         plan = self._plan
@@ -185,7 +193,8 @@ class _Writer:
             return False
         order = []
         for binding in plan.bindings:
-            if binding.parameter.keyword or binding.kind not in ("leaf", "body"):
+            parameter = binding.parameter
+            if parameter.keyword or not parameter.passed or binding.kind not in ("leaf", "body"):
                 return False
             order.append(len(plan.leaves) if binding.kind == "body" else binding.index)
         if order == list(range(len(order))) and len(order) == len(self._args):
@@ -194,6 +203,7 @@ class _Writer:
         # server fills instead of adding a call.
         if sorted(order) == list(range(len(self._args))):
             self._args = [self._args[index] for index in order]
+            self._order = list(order)
             return True
         return False
 
@@ -292,6 +302,8 @@ class _Writer:
         """Return the source of the arguments of one call."""
         parts = []
         for position, binding in enumerate(bindings):
+            if not binding.parameter.passed:
+                continue
             value = self._value(binding)
             # A factory's parameter with a default of its own may have been left out before it.
             name = binding.parameter.name

@@ -7,7 +7,7 @@ A predicate may say no to a value that fits; it never says yes to one that does 
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -125,9 +125,9 @@ _SIMPLE: dict[type, type] = {
     mi.BoolType: bool,
     mi.FloatType: float,
     mi.UUIDType: uuid.UUID,
-    mi.DateTimeType: datetime.datetime,
-    mi.DateType: datetime.date,
-    mi.TimeType: datetime.time,
-    mi.TimeDeltaType: datetime.timedelta,
+    mi.DateTimeType: dt.datetime,
+    mi.DateType: dt.date,
+    mi.TimeType: dt.time,
+    mi.TimeDeltaType: dt.timedelta,
     mi.DecimalType: decimal.Decimal,
 }

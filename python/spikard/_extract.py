@@ -7,6 +7,7 @@ wrong: all parameters and the body together (422), or what makes the body unread
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -209,7 +210,7 @@ def nested(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _place(target: dict[str, Any], steps: list[str], value: Any) -> None:
-    for step, following in zip(steps, steps[1:], strict=False):
+    for step, following in itertools.pairwise(steps):
         if following == "":
             items = target.setdefault(step, [])
             if isinstance(items, list):
@@ -345,11 +346,10 @@ def _fields(plan: BodyPlan, fields: MultiDict, found: list[Error]) -> Any:
 async def _form(plan: BodyPlan, request: Request, found: list[Error]) -> Any:
     media, _ = media_type(request)
     if media not in (_URLENCODED, "multipart/form-data"):
-        if media == "" and not await request.body():
-            return _no_body(plan, found)
-        if is_json(media) and not plan.multipart:
-            return _body(plan, request, await request.body(), found)
-        raise _unsupported(media)
+        body = await request.body()
+        if body and plan.multipart:
+            raise _unsupported(media)
+        return _body(plan, request, body, found)
     fields = await request.form()
     if not fields and not plan.required:
         return plan.absent()

@@ -20,12 +20,13 @@ from __future__ import annotations
 import inspect
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from spikard.datastructures import Request
 from spikard.exceptions import RegistrationError
 from spikard.responses import Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from spikard.datastructures import Request
 
 __all__ = [
     "HookTable",

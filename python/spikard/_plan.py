@@ -7,7 +7,6 @@ every parameter a `Binding`: a *leaf* (a value of the request), a part of the bo
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
@@ -23,7 +22,7 @@ from spikard.exceptions import DependencyError, RegistrationError
 from spikard.responses import Response
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = ["Binding", "BodyPlan", "Leaf", "Plan", "Planner", "Step"]
 
@@ -151,6 +150,7 @@ class Planner:
         singleton: Returns the holder of a singleton's value.
         dependencies: Run for their effect (``dependencies=`` of routes and routers).
         protocol: Which names of the framework's own are known.
+        early: At registration: what may turn out to be a dependency is left alone.
     """
 
     def __init__(
@@ -163,6 +163,7 @@ class Planner:
         state: State | None = None,
         dependencies: Iterable[Any] = (),
         protocol: str = "http",
+        early: bool = False,
     ) -> None:
         self._signature = signature
         self._path_names = dict(path_names)
@@ -177,6 +178,8 @@ class Planner:
         self._made: dict[int, int] = {}
         self._stack: list[tuple[int, str]] = []
         self._extra = list(dependencies)
+        self._early = early
+        self._floor = 0
 
     def plan(self) -> Plan:
         """Return the plan.
@@ -185,8 +188,18 @@ class Planner:
             RegistrationError: A parameter can come from nowhere.
             DependencyError: A cycle, or a dependency that nobody provides.
         """
-        extra = [self._depend(self._owned(each), each) for each in self._extra]
+        extra = []
+        for each in self._extra:
+            # Guards: each waits for the one before it, and everything else waits for them.
+            self._floor = max((step.level for step in self._steps), default=0)
+            extra.append(self._depend(self._owned(each), each))
+        self._floor = max((step.level for step in self._steps), default=0)
         bindings = [self._bind(parameter) for parameter in self._signature.parameters]
+        if self._early:
+            for parameter in (*self._body, *self._form):
+                if parameter.marker is not None:
+                    self._codec(parameter, parameter.annotation)
+            return Plan(self._signature, self._leaves, None, [], bindings, extra)
         body = self._body_plan()
         return Plan(self._signature, self._leaves, body, self._steps, bindings, extra)
 
@@ -201,6 +214,8 @@ class Planner:
         marker = parameter.marker
         if marker is not None:
             return self._marked(parameter, marker.source)
+        if self._early and (parameter.depends is not None or self._may_be_dependency(parameter)):
+            return Binding(parameter, "constant")
         if parameter.depends is not None:
             return Binding(parameter, "step", self._depend(parameter, parameter.depends))
         provider = self._provider(parameter)
@@ -211,10 +226,20 @@ class Planner:
             return framework
         return self._guessed(parameter)
 
+    def _may_be_dependency(self, parameter: Parameter) -> bool:
+        """Whether a later ``provide`` could be meant: a class that is no plain value's."""
+        classes = [part for part in surface(parameter.annotation) if isinstance(part, type)]
+        return self._framework(parameter) is None and any(
+            part.__module__ not in _VALUE_MODULES and not is_structured(part) for part in classes
+        )
+
     def _marked(self, parameter: Parameter, source: str) -> Binding:
         if source == "path":
             name = parameter.marker.alias if parameter.marker else None
             if (name or parameter.name) not in self._path_names:
+                if self._early:
+                    # A router's prefix, known at freeze, may name it.
+                    return Binding(parameter, "constant")
                 raise parameter.wrong("is marked as Path but the path template does not name it")
             return self._leaf(parameter, "path")
         if source == "body":
@@ -319,6 +344,7 @@ class Planner:
             + [self._steps[index].level for index in after],
             default=0,
         )
+        level = max(level, 1 + self._floor)
         self._steps.append(Step(provider, bindings, key, level, after))
         index = len(self._steps) - 1
         if cached or provider.singleton:
@@ -414,12 +440,14 @@ class Planner:
         if len(self._body) > 1 or (first.marker is not None and first.marker.embed):
             return self._composite("json", self._body)
         annotation = first.annotation
-        media: Literal["json", "raw", "text"] = "json"
+        media: Literal["json", "raw", "text", "form"] = "json"
         bare = _bare(annotation)
         if bare is bytes:
             media = "raw"
         elif bare is str:
             media = "text"
+        elif first.form:
+            media = "form"
         return BodyPlan(
             media,
             self._codec(first, annotation),
@@ -497,6 +525,9 @@ def _is_query_type(annotation: Any) -> bool:
     )
 
 
+_VALUE_MODULES = ("builtins", "datetime", "decimal", "uuid", "enum", "collections", "ipaddress")
+
+
 def is_sequence(annotation: Any) -> bool:
     """Return whether a parameter of this type takes every value of a repeated key."""
     members = [_bare(each) for each in _union_members(_bare(annotation))]
@@ -522,7 +553,7 @@ def has_upload_field(annotation: Any) -> bool:
             try:
                 hints = typing.get_type_hints(part)
             except Exception:
-                continue
+                hints = {}
             if any(is_upload(each) for each in hints.values()):
                 return True
     return False
@@ -530,7 +561,7 @@ def has_upload_field(annotation: Any) -> bool:
 
 def converter_type(name: str | None) -> Any:
     """Return the type that a path converter yields."""
-    import datetime
+    import datetime as dt
     import uuid
 
     kinds: dict[str | None, Any] = {
@@ -538,7 +569,7 @@ def converter_type(name: str | None) -> Any:
         "float": float,
         "bool": bool,
         "uuid": uuid.UUID,
-        "date": datetime.date,
-        "datetime": datetime.datetime,
+        "date": dt.date,
+        "datetime": dt.datetime,
     }
     return kinds.get(name, str)

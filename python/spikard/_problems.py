@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
-
 from spikard._codecs import encode_json
 from spikard.exceptions import HTTPException, RequestValidationError, reason_phrase
 from spikard.responses import Response
@@ -86,7 +84,7 @@ def shown_errors(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
             }
         if "input" in item:
             value, size = _cut_input(found["input"], min(INPUT_LIMIT, left))
-            if size > left:
+            if size > left:  # not even an ellipsis fits
                 del item["input"]
             else:
                 item["input"] = value
@@ -102,13 +100,23 @@ def _cut(text: str, limit: int) -> str:
 def _cut_input(value: Any, limit: int) -> tuple[Any, int]:
     """Return the value or, above the limit, the beginning of its text; and its size in bytes."""
     if isinstance(value, str) and len(value) > limit:
-        text = _cut(value, max(limit // 4, 1))
-        return text, len(text.encode("utf-8", "replace"))
+        return _clipped(value, limit)
     try:
         encoded = encode_json(value)
-    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError):
-        return f"<{type(value).__name__}>", 32
+    except (TypeError, ValueError, RecursionError):
+        return _clipped(f"<{type(value).__name__}>", limit)
     if len(encoded) <= limit:
         return value, len(encoded)
-    text = _cut(encoded.decode("utf-8", "replace"), max(limit // 4, 1))
-    return text, len(text.encode())
+    return _clipped(value if isinstance(value, str) else encoded.decode(), limit)
+
+
+def _clipped(text: str, limit: int) -> tuple[str, int]:
+    """Return the beginning of a text whose JSON keeps to the limit, and its size."""
+    length = limit
+    while True:
+        clipped = text[:length] + "…"
+        size = len(encode_json(clipped))
+        if size <= limit or length == 0:
+            return clipped, size
+        # Characters take up to six bytes in JSON: try again with fewer.
+        length = length * 3 // 4

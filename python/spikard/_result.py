@@ -112,7 +112,7 @@ def result_type(annotation: Any) -> Any:
         kept = [each for each in members if result_type(each) is not MISSING]
         if len(kept) == len(members):
             return annotation
-        return Union[tuple(kept)] if kept else MISSING
+        return Union[tuple(kept)] if kept else MISSING  # noqa: UP007 - members from a list
     if origin is Annotated:
         return annotation if result_type(get_args(annotation)[0]) is not MISSING else MISSING
     cls = origin or annotation

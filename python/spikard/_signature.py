@@ -39,6 +39,8 @@ class Parameter:
         annotation: The type with its constraints and without our markers; `Any` if none.
         keyword: Passed by keyword.
         position: Its place among all parameters.
+        form: A body that may come as a multipart form too.
+        passed: Whether the function receives it; else it is only checked.
         marker: ``Query()`` and its like.
         depends: ``Depends()``.
         default: `MISSING` when there is none.
@@ -50,6 +52,8 @@ class Parameter:
     annotation: Any
     keyword: bool = False
     position: int = 0
+    passed: bool = True
+    form: bool = False
     marker: Marker | None = None
     depends: Depends | None = None
     default: Any = MISSING
@@ -170,7 +174,7 @@ def _split(parameter: Parameter, annotation: Any) -> tuple[Any, Marker | None, D
             marker, depends = marker or its_marker, depends or its_depends
             members.append(inner)
         if marker is not None or depends is not None:
-            return Union[tuple(members)], marker, depends
+            return Union[tuple(members)], marker, depends  # noqa: UP007 - members from a list
     return annotation, None, None
 
 
@@ -183,12 +187,11 @@ def constrain(annotation: Any, constraints: dict[str, Any]) -> Any:
         return annotation
     origin = get_origin(annotation)
     if origin is Union or origin is types.UnionType:
-        return Union[
-            tuple(
-                member if member is type(None) else constrain(member, constraints)
-                for member in get_args(annotation)
-            )
+        members = [
+            member if member is type(None) else constrain(member, constraints)
+            for member in get_args(annotation)
         ]
+        return Union[tuple(members)]  # noqa: UP007 - members from a list
     return Annotated[annotation, msgspec.Meta(**constraints)]
 
 

@@ -144,12 +144,12 @@ def _parsed(target: Any, kind: str, noun: str) -> Callable[..., Iterator[Error]]
 def _datetime(
     node: mi.DateTimeType | mi.TimeType, value: Any, loc: Loc, shown: Any, _: Custom
 ) -> Iterator[Error]:
-    import datetime
+    import datetime as dt
 
     moment = isinstance(node, mi.DateTimeType)
     kind, noun = ("datetime_parsing", "datetime") if moment else ("time_parsing", "time")
     try:
-        parsed: Any = msgspec.convert(value, datetime.datetime if moment else datetime.time)
+        parsed: Any = msgspec.convert(value, dt.datetime if moment else dt.time)
     except (msgspec.ValidationError, ValueError):
         yield error(kind, loc, f"Input should be a valid {noun}", shown)
         return
@@ -230,13 +230,13 @@ def _dict(node: mi.DictType, value: Any, loc: Loc, shown: Any, custom: Custom) -
             yield from _str(node.key_type, key, inner, key, custom)
         else:
             try:
-                msgspec.convert({key: None}, dict[_key_types.get(type(node.key_type), Any), Any])
+                msgspec.convert(key, _KEY_TYPES.get(type(node.key_type), Any), strict=False)
             except msgspec.ValidationError:
                 yield error("validation_error", inner, "Invalid key", key)
         yield from violations(node.value_type, item, inner, _member(shown, key, item), custom)
 
 
-_key_types: dict[type, Any] = {mi.IntType: int, mi.FloatType: float}
+_KEY_TYPES: dict[type, Any] = {mi.IntType: int, mi.FloatType: float}
 
 
 def _object(node: Any, value: Any, loc: Loc, shown: Any, custom: Custom) -> Iterator[Error]:
@@ -404,7 +404,7 @@ _COLLECTIONS = (mi.ListType, mi.SetType, mi.FrozenSetType, mi.VarTupleType)
 
 
 def _checks() -> dict[type, Callable[..., Iterator[Error]]]:
-    import datetime
+    import datetime as dt
     import decimal
     import uuid
 
@@ -419,8 +419,8 @@ def _checks() -> dict[type, Callable[..., Iterator[Error]]]:
         mi.MemoryViewType: _parsed(memoryview, "format_error", "byte"),
         mi.UUIDType: _parsed(uuid.UUID, "uuid_parsing", "UUID"),
         mi.DecimalType: _parsed(decimal.Decimal, "decimal_parsing", "decimal"),
-        mi.DateType: _parsed(datetime.date, "date_parsing", "date"),
-        mi.TimeDeltaType: _parsed(datetime.timedelta, "time_delta_parsing", "duration"),
+        mi.DateType: _parsed(dt.date, "date_parsing", "date"),
+        mi.TimeDeltaType: _parsed(dt.timedelta, "time_delta_parsing", "duration"),
         mi.DateTimeType: _datetime,
         mi.TimeType: _datetime,
         mi.LiteralType: _literal,

@@ -20,11 +20,9 @@ from spikard._failures import Failures
 from spikard._hooks import run_on_request, run_on_response, run_pre_handler, run_pre_validation
 from spikard._plan import Planner
 from spikard._problems import problem_of
-from spikard._result import Result
 from spikard.datastructures import Request, State
 from spikard.di import Overrides, Provide
 from spikard.exceptions import HTTPException, NotAvailableError, RouteError
-from spikard.responses import Response
 from spikard.routing import (
     POLICY_OPTIONS,
     BoundRoute,
@@ -40,7 +38,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
     from spikard._plan import Plan
+    from spikard._result import Result
     from spikard.config import ServerConfig
+    from spikard.responses import Response
 
 __all__ = ["Spikard"]
 
@@ -270,7 +270,7 @@ class Spikard(Router):
     def _core(self) -> Any:
         """Return the Rust core with every route added; made once per frozen state."""
         if self._frozen is None or self._made_core is None:
-            from spikard import _spikard  # type: ignore[attr-defined]
+            from spikard import _spikard
             from spikard.config import ServerConfig
 
             specs = self.freeze()
@@ -321,12 +321,7 @@ class Spikard(Router):
             dependencies=bound.dependencies,
             protocol=route.protocol,
         ).plan()
-        result = Result(
-            bound.options.get("response_model", route.signature.returns),
-            owner=route.signature.owner,
-            status_code=bound.options.get("status_code", 200),
-            media_type=bound.options.get("media_type"),
-        )
+        result = route.result
         fail = self.failures(bound.chain, result)
         pre_handler = self._hooks(bound, "pre_handler")
         compiled = compile_endpoint(
@@ -348,7 +343,7 @@ class Spikard(Router):
             encode=result.encode,
             status_code=result.status_code,
             media_type=result.media_type,
-            explain=self._explain(plan, compiled.args),
+            explain=self._explain(plan, compiled.order),
             fail=fail,
             options={
                 name: bound.options[name]  # type: ignore[literal-required]
@@ -359,7 +354,7 @@ class Spikard(Router):
             protocol=route.protocol,
         )
         if self._needs_request(bound, plan, fail):
-            self._through_request(spec, bound, plan, result)
+            self._through_request(spec, bound, plan, compiled.order)
         return spec
 
     def _hooks(self, bound: BoundRoute, name: str) -> list[Any]:
@@ -371,10 +366,9 @@ class Spikard(Router):
         return arg
 
     def _explain(
-        self, plan: Plan, args: tuple[ArgSpec, ...]
+        self, plan: Plan, order: tuple[int | None, ...]
     ) -> Callable[[Request, bytes | None], Response | tuple[Any, ...]]:
         extractor = Extractor(plan)
-        order = _order(plan, args)
         adopt = self._adopt
 
         def explain(request: Request, body: bytes | None) -> Response | tuple[Any, ...]:
@@ -398,17 +392,16 @@ class Spikard(Router):
         return any(router.hooks["on_response"] for router in bound.chain[1:])
 
     def _through_request(
-        self, spec: RouteSpec, bound: BoundRoute, plan: Plan, result: Result
+        self, spec: RouteSpec, bound: BoundRoute, plan: Plan, order: tuple[int | None, ...]
     ) -> None:
         """Make the endpoint take the request alone and do everything else itself."""
         extractor = Extractor(plan)
-        order = _order(plan, spec.args)
         inner, awaits = spec.call, spec.is_async
         own = bound.chain[1:]
         first = [hook for router in own for hook in router.hooks["on_request"]]
         validation = self._hooks(bound, "pre_validation")
         last = [hook for router in reversed(own) for hook in router.hooks["on_response"]]
-        fail = spec.fail
+        fail, respond = spec.fail, bound.route.result.respond
 
         async def endpoint(request: Request) -> Any:
             early = await run_on_request(first, request) if first else None
@@ -422,7 +415,7 @@ class Spikard(Router):
 
         async def with_responses(request: Request) -> Any:
             try:
-                response = result.respond(await endpoint(request))
+                response = respond(await endpoint(request))
             except Exception as exc:
                 answer = fail(request, exc)
                 response = await answer if inspect.isawaitable(answer) else answer
@@ -485,43 +478,16 @@ class Spikard(Router):
 
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI 3.1 document."""
-        from spikard import openapi  # type: ignore[attr-defined]
+        from spikard import openapi
 
         document: dict[str, Any] = openapi.document(self)
         return document
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one ASGI connection, under any ASGI server."""
-        from spikard import _door  # type: ignore[attr-defined]
+        from spikard import _door
 
         await _door.asgi(self, scope, receive, send)
-
-
-def _order(plan: Plan, args: tuple[ArgSpec, ...]) -> list[int | None]:
-    """Return for each argument its index in the extractor's values, None for the request.
-
-    A handler that takes its leaves in another order than the plan lists them has its
-    arguments reordered; sources and names tell them apart.
-    """
-    slots = [(leaf.source, leaf.name, leaf.model) for leaf in plan.leaves]
-    order: list[int | None] = []
-    used: set[int] = set()
-    models = [index for index, slot in enumerate(slots) if slot[2]]
-    for arg in args:
-        if arg.source == "body":
-            order.append(len(slots))
-        elif arg.source == "request":
-            is_model = arg.convert is not None and arg.name != "request"
-            order.append(models.pop(0) if is_model else None)
-        else:
-            index = next(
-                i
-                for i, slot in enumerate(slots)
-                if i not in used and slot == (arg.source, arg.name, False)
-            )
-            used.add(index)
-            order.append(index)
-    return order
 
 
 def _body_spec(plan: Plan) -> BodySpec | None:

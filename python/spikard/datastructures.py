@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -17,6 +17,8 @@ import msgspec
 from spikard.exceptions import HTTPException
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from spikard.app import Spikard
 
 __all__ = [
@@ -31,6 +33,8 @@ __all__ = [
     "UploadFile",
 ]
 
+T = TypeVar("T")
+
 FORM_PAIRS_LIMIT = 1000
 """Pairs in one query string or urlencoded body: parsing more costs CPU for nobody's use."""
 
@@ -42,44 +46,105 @@ class RequestHead(Protocol):
     """What the server knows of a request before its body (``spikard._spikard.RequestHead``)."""
 
     @property
-    def method(self) -> str: ...
+    def method(self) -> str:
+        """Upper case, as sent."""
+        ...
+
     @property
-    def http_version(self) -> str: ...
+    def http_version(self) -> str:
+        """``"1.0"``, ``"1.1"`` or ``"2"``."""
+        ...
+
     @property
-    def scheme(self) -> str: ...
+    def scheme(self) -> str:
+        """``"http"`` or ``"https"``."""
+        ...
+
     @property
-    def path(self) -> str: ...
+    def path(self) -> str:
+        """Percent-decoded."""
+        ...
+
     @property
-    def raw_path(self) -> bytes: ...
+    def raw_path(self) -> bytes:
+        """As sent, without the query."""
+        ...
+
     @property
-    def query_string(self) -> bytes: ...
+    def query_string(self) -> bytes:
+        """As sent."""
+        ...
+
     @property
-    def root_path(self) -> str: ...
+    def root_path(self) -> str:
+        """Where the application is mounted."""
+        ...
+
     @property
-    def headers(self) -> list[tuple[bytes, bytes]]: ...
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """``[(b"name", b"value"), ...]``, lower-case names; a new list each time."""
+        ...
+
     @property
-    def client(self) -> tuple[str, int] | None: ...
+    def client(self) -> tuple[str, int] | None:
+        """Address and port of the peer."""
+        ...
+
     @property
-    def server(self) -> tuple[str, int | None] | None: ...
+    def server(self) -> tuple[str, int | None] | None:
+        """Address and port that took the connection."""
+        ...
+
     @property
-    def path_params(self) -> dict[str, str]: ...
+    def path_params(self) -> dict[str, str]:
+        """Raw strings, percent-decoded."""
+        ...
+
     @property
-    def request_id(self) -> str | None: ...
+    def request_id(self) -> str | None:
+        """Given by the client or made here."""
+        ...
+
     @property
-    def claims(self) -> dict[str, Any] | None: ...
-    def header(self, name: str) -> str | None: ...
-    def header_all(self, name: str) -> list[str]: ...
-    def query_pairs(self) -> list[tuple[str, str]]: ...
-    def cookies(self) -> dict[str, str]: ...
+    def claims(self) -> dict[str, Any] | None:
+        """Of the verified JWT."""
+        ...
+
+    def header(self, name: str) -> str | None:
+        """Return the first value of a field."""
+        ...
+
+    def header_all(self, name: str) -> list[str]:
+        """Return all values of a field."""
+        ...
+
+    def query_pairs(self) -> list[tuple[str, str]]:
+        """Return the decoded query, order kept."""
+        ...
+
+    def cookies(self) -> dict[str, str]:
+        """Return the cookies; of a repeated name the first."""
+        ...
 
 
 class Exchange(Protocol):
     """The rest of a request: its body and its connection."""
 
-    async def body(self) -> bytes: ...
-    def stream(self) -> AsyncIterator[bytes]: ...
-    def is_disconnected(self) -> bool: ...
-    async def early_hints(self, links: list[str]) -> None: ...
+    async def body(self) -> bytes:
+        """Return the whole body."""
+        ...
+
+    def stream(self) -> AsyncIterator[bytes]:
+        """Yield the body as it arrives."""
+        ...
+
+    def is_disconnected(self) -> bool:
+        """Return whether the client has gone."""
+        ...
+
+    async def early_hints(self, links: list[str]) -> None:
+        """Send ``103 Early Hints``."""
+        ...
 
 
 class Headers(MutableMapping[str, str]):
@@ -273,7 +338,10 @@ class State:
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the value of a name, or the default."""
-        return self[name] if name in self else default
+        try:
+            return self[name]
+        except KeyError:
+            return default
 
     def update(self, values: Mapping[str, Any]) -> None:
         """Set several names."""
@@ -528,7 +596,10 @@ class Request:
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return ``request[name]``, or the default."""
-        return self[name] if name in self else default
+        try:
+            return self[name]
+        except KeyError:
+            return default
 
     def __repr__(self) -> str:
         return f"Request({self.method} {self.path})"
@@ -673,7 +744,7 @@ class UploadFile:
         self.file.seek(position)
         return content
 
-    async def _call(self, func: Any, *args: Any) -> Any:
+    async def _call(self, func: Callable[..., T], *args: Any) -> T:
         if not self.rolled_to_disk:
             return func(*args)
         import asyncio

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping
 
+    from typing_extensions import Self
+
 __all__ = ["Depends", "Provide"]
 
 Kind = Literal["function", "coroutine", "generator", "async generator", "value"]
@@ -58,7 +60,7 @@ class Provide:
 
     @classmethod
     def of(cls, dependency: Any) -> Provide:
-        """Return the provider of what ``app.provide`` was given: factories stay, values are held."""
+        """Return the provider of what ``app.provide`` was given: a factory, or a ready value."""
         if isinstance(dependency, Provide):
             return dependency
         if inspect.isroutine(dependency) or inspect.isclass(dependency):
@@ -90,7 +92,8 @@ class Depends:
 
         def __new__(
             cls, dependency: Callable[..., Any] | None = None, *, use_cache: bool = True
-        ) -> Any: ...
+        ) -> Any:
+            """Return what type checkers accept as a default of any parameter."""
 
     def __init__(
         self, dependency: Callable[..., Any] | None = None, *, use_cache: bool = True
@@ -172,7 +175,7 @@ class Overrides(dict[Any, Any]):
         self.update(overrides)
         return self
 
-    def __enter__(self) -> Overrides:
+    def __enter__(self) -> Self:
         if not self._saved or self._saved[-1] is _ENTERED:
             self._saved.append(dict(self))
         # Marks the saved state as belonging to a block, so that a nested plain `with` saves anew.

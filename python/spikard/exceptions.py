@@ -52,7 +52,7 @@ class NotAvailableError(SpikardError, RuntimeError):
     """A feature was asked for that this build cannot serve."""
 
 
-class HTTPException(SpikardError):
+class HTTPException(SpikardError):  # noqa: N818 - the name that users know
     """Answer the request with this status and a problem document (RFC 9457).
 
     Args:
@@ -112,11 +112,11 @@ class RequestValidationError(HTTPException):
         )
 
 
-class ClientDisconnect(SpikardError):
+class ClientDisconnect(SpikardError):  # noqa: N818 - what happened, not a fault
     """The client closed the connection before the body was complete."""
 
 
-class WebSocketDisconnect(SpikardError):
+class WebSocketDisconnect(SpikardError):  # noqa: N818 - the name that users know
     """The peer closed the WebSocket.
 
     Args:

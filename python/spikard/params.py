@@ -110,7 +110,7 @@ class Marker:
 
 if TYPE_CHECKING:
 
-    class _Typed(Any, Generic[T]):
+    class _Typed(Any, Generic[T]):  # type: ignore[misc] # a value of any type is what it is
         """What type checkers see of a marker: a value of any type, parametrised by the real one."""
 
         def __new__(
@@ -136,19 +136,26 @@ if TYPE_CHECKING:
             media_type: str | None = None,
         ) -> Any: ...
 
-    class Path(_Typed[T]): ...
+    class Path(_Typed[T]):
+        """See the class of this name below."""
 
-    class Query(_Typed[T]): ...
+    class Query(_Typed[T]):
+        """See the class of this name below."""
 
-    class Header(_Typed[T]): ...
+    class Header(_Typed[T]):
+        """See the class of this name below."""
 
-    class Cookie(_Typed[T]): ...
+    class Cookie(_Typed[T]):
+        """See the class of this name below."""
 
-    class Body(_Typed[T]): ...
+    class Body(_Typed[T]):
+        """See the class of this name below."""
 
-    class Form(_Typed[T]): ...
+    class Form(_Typed[T]):
+        """See the class of this name below."""
 
-    class File(_Typed[T]): ...
+    class File(_Typed[T]):
+        """See the class of this name below."""
 
 else:
 

@@ -343,7 +343,7 @@ async def _sync_chunks(source: Iterable[Any]) -> AsyncGenerator[bytes, None]:
             chunk = await asyncio.to_thread(next, iterator, _END)
             if chunk is _END:
                 return
-            yield chunk.encode() if isinstance(chunk, str) else chunk  # type: ignore[attr-defined,misc]
+            yield chunk.encode() if isinstance(chunk, str) else chunk  # type: ignore[misc]
     finally:
         close = getattr(iterator, "close", None)
         if close is not None:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
 from spikard._hooks import HookTable
-from spikard._signature import Signature, read_signature
+from spikard._plan import Planner
+from spikard._result import Result
+from spikard._signature import MISSING, Signature, read_signature
 from spikard.exceptions import RegistrationError, RouteError
 
 if TYPE_CHECKING:
@@ -52,7 +54,9 @@ class RouteOptions(TypedDict, total=False):
         sync_to_thread: ``False`` runs a ``def`` handler on the event loop.
         media_type: Of a plain result; default ``application/json``.
         body_schema: JSON Schema of the body, as ``response_schema``, ``parameter_schema``.
-        file_params: What multipart files must be, as in `Router.register_route`.
+        file_params: What multipart files must be: ``{name: {"required", "content_type"}}``.
+        message_schema: JSON Schema of WebSocket messages.
+        event_schema: JSON Schema of the data of Server-Sent Events.
         require_auth: ``False`` opens the route where the server authenticates.
         scopes: A JWT must carry all of these.
         max_body_size: Bytes, over the server's limit.
@@ -86,6 +90,8 @@ class RouteOptions(TypedDict, total=False):
     compress: bool
 
 
+_OPTION_NAMES = frozenset(RouteOptions.__annotations__)
+
 POLICY_OPTIONS = ("require_auth", "scopes", "max_body_size", "request_timeout", "compress")
 
 
@@ -110,6 +116,7 @@ class Route:
         signature: Read at registration.
         options: As given.
         path_names: Parameter → converter.
+        result: What becomes of plain results.
     """
 
     methods: tuple[str, ...]
@@ -118,6 +125,7 @@ class Route:
     signature: Signature
     options: RouteOptions
     path_names: dict[str, str | None]
+    result: Result
     protocol: Protocol = "http"
 
     @property
@@ -283,21 +291,15 @@ class RouteDecorators:
     def websocket(
         self,
         path: str,
-        *,
-        message_schema: dict[str, Any] | None = None,
-        response_schema: dict[str, Any] | None = None,
         **options: Unpack[RouteOptions],
     ) -> Callable[[F], F]:
         """Register a WebSocket handler.
 
         Args:
             path: The template.
-            message_schema: JSON Schema of incoming messages.
-            response_schema: JSON Schema of what the handler sends.
-            options: See `RouteOptions`.
+            options: See `RouteOptions`; ``message_schema`` is of what comes in,
+                ``response_schema`` of what the handler sends.
         """
-        options["message_schema"] = message_schema
-        options["response_schema"] = response_schema
 
         def register(handler: F) -> F:
             self._add_route(("GET",), path, handler, options, "websocket")
@@ -308,18 +310,14 @@ class RouteDecorators:
     def sse(
         self,
         path: str,
-        *,
-        event_schema: dict[str, Any] | None = None,
         **options: Unpack[RouteOptions],
     ) -> Callable[[F], F]:
         """Register an async generator whose items are Server-Sent Events.
 
         Args:
             path: The template.
-            event_schema: JSON Schema of an event's data.
-            options: See `RouteOptions`.
+            options: See `RouteOptions`; ``event_schema`` is of an event's data.
         """
-        options["event_schema"] = event_schema
 
         def register(handler: F) -> F:
             self._add_route(("GET",), path, handler, options, "sse")
@@ -332,11 +330,6 @@ class RouteDecorators:
         method: str,
         path: str,
         handler: Callable[..., Any] | None = None,
-        *,
-        body_schema: dict[str, Any] | None = None,
-        response_schema: dict[str, Any] | None = None,
-        parameter_schema: dict[str, Any] | None = None,
-        file_params: dict[str, Any] | None = None,
         **options: Unpack[RouteOptions],
     ) -> Callable[..., Any]:
         """Register a handler whose parameters are described by JSON Schemas.
@@ -345,21 +338,15 @@ class RouteDecorators:
             method: One method, in any case.
             path: The template.
             handler: The function; without one a decorator is returned.
-            body_schema: Of the body.
-            response_schema: Of the response's body.
-            parameter_schema: ``{"path"|"query"|"headers"|"cookies": {name: schema}}``.
-            file_params: ``{name: {"required", "content_type", ...}}``.
-            options: See `RouteOptions`.
+            options: See `RouteOptions`: ``body_schema`` and ``response_schema`` are JSON
+                Schemas, ``parameter_schema`` is
+                ``{"path"|"query"|"headers"|"cookies": {name: schema}}``.
         """
-        if body_schema is not None:
-            options["body_schema"] = body_schema
-        if response_schema is not None:
-            options["response_schema"] = response_schema
-        if parameter_schema is not None:
-            options["parameter_schema"] = parameter_schema
-        if file_params is not None:
-            options["file_params"] = file_params
-        register = self.route(path, (method.upper(),), **options)
+
+        def register(handler: F) -> F:
+            self._add_route((method,), path, handler, options)
+            return handler
+
         return register if handler is None else register(handler)
 
     def register(self, *sources: Any) -> None:
@@ -579,14 +566,26 @@ def make_route(
             raise RouteError(f"path {path!r}: invalid method {verb!r}")
     if not callable(handler):
         raise RegistrationError(f"path {path!r}: handler {handler!r} is not callable")
-    unknown = set(options) - set(RouteOptions.__annotations__)
+    unknown = set(options) - _OPTION_NAMES
     if unknown:
-        raise RegistrationError(f"path {path!r}: unknown option {sorted(unknown)[0]!r}")
+        raise RegistrationError(f"path {path!r}: unknown option {min(unknown)!r}")
     status = options.get("status_code", 200)
     if not 100 <= status <= 599:
         raise RegistrationError(f"path {path!r}: status_code must be 100 to 599, got {status}")
     signature = read_signature(handler)
-    return Route(verbs, path, handler, signature, options, names, protocol)
+    if options.get("body_schema") is not None or options.get("parameter_schema") is not None:
+        from spikard._schemas import schema_signature
+
+        signature = schema_signature(signature, options, names)
+    Planner(signature, names, providers={}, protocol=protocol, early=True).plan()
+    declared = MISSING if protocol != "http" else signature.returns
+    result = Result(
+        options.get("response_model", declared),
+        owner=signature.owner,
+        status_code=status,
+        media_type=options.get("media_type"),
+    )
+    return Route(verbs, path, handler, signature, options, names, result, protocol)
 
 
 def _checked_prefix(prefix: str) -> str:

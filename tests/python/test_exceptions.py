@@ -1,0 +1,184 @@
+"""From exceptions to answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from spikard import (
+    HTTPException,
+    PlainTextResponse,
+    Request,
+    RequestValidationError,
+    Response,
+    Router,
+    Spikard,
+)
+
+
+class Teapot(Exception):  # noqa: N818 - a name
+    pass
+
+
+class Kettle(Teapot):
+    pass
+
+
+def raising(exc: BaseException, **options: Any) -> Spikard:
+    app = Spikard(**options)
+
+    @app.get("/")
+    async def handler() -> None:
+        raise exc
+
+    return app
+
+
+def test_http_exception_is_a_problem(door):
+    answer = door(raising(HTTPException(404, "no such item", {"X-A": "b"}))).get("/")
+    assert answer.status == 404
+    assert answer.header("content-type") == "application/problem+json"
+    assert answer.header("x-a") == "b"
+    assert answer.json() == {
+        "type": "about:blank",
+        "title": "Not Found",
+        "status": 404,
+        "detail": "no such item",
+    }
+
+
+def test_http_exception_without_a_body_status_has_none(door):
+    answer = door(raising(HTTPException(304))).get("/")
+    assert (answer.status, answer.body) == (304, b"")
+
+
+@pytest.mark.parametrize("status", [0, 99, 600])
+def test_status_out_of_range_is_refused(status):
+    with pytest.raises(ValueError, match="status_code"):
+        HTTPException(status)
+
+
+def test_unhandled_exception_is_logged_and_not_shown(door, caplog):
+    answer = door(raising(ValueError("the secret"))).get("/")
+    assert answer.status == 500
+    assert b"secret" not in answer.body
+    record = caplog.records[-1]
+    assert record.name == "spikard.error"
+    assert "request-1" in record.getMessage()
+    assert "the secret" in caplog.text
+
+
+def test_forged_lines_do_not_reach_the_log(door, caplog):
+    app = Spikard()
+
+    @app.get("/{name}")
+    async def handler(name: str) -> None:
+        raise ValueError("x")
+
+    door(app).get("/a%0d%0aforged")
+    assert "a\\r\\nforged" in caplog.records[-1].getMessage()
+
+
+def test_debug_page_is_html_for_a_browser_and_text_otherwise(door):
+    client = door(raising(ValueError("<b>"), debug=True))
+    page = client.get("/", headers={"accept": "text/html,*/*"})
+    assert page.header("content-type") == "text/html; charset=utf-8"
+    assert b"&lt;b&gt;" in page.body
+    assert b"<b>" not in page.body
+    text = client.get("/", headers={"accept": "*/*"})
+    assert text.header("content-type") == "text/plain; charset=utf-8"
+    assert b"ValueError: <b>" in text.body
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+@pytest.mark.parametrize("takes_request", [False, True])
+def test_handler_of_a_class_gets_its_subclasses(is_async, takes_request, door):
+    app = raising(Kettle())
+
+    def answer(exc: Exception) -> Response:
+        return PlainTextResponse(type(exc).__name__, 418)
+
+    async def with_request(request: Request, exc: Exception) -> Response:
+        return answer(exc)
+
+    async def alone(exc: Exception) -> Response:
+        return answer(exc)
+
+    def sync_with_request(request: Request, exc: Exception) -> Response:
+        return answer(exc)
+
+    handlers = {
+        (True, True): with_request,
+        (True, False): alone,
+        (False, True): sync_with_request,
+        (False, False): answer,
+    }
+    app.exception_handler(Teapot)(handlers[is_async, takes_request])
+    found = door(app).get("/")
+    assert (found.status, found.body) == (418, b"Kettle")
+
+
+def test_handler_of_a_status_and_plain_values(door):
+    app = raising(HTTPException(404, "x"))
+
+    @app.exception_handler(404)
+    def not_found(request: Request, exc: HTTPException) -> dict[str, Any]:
+        return {"nothing at": request.path}
+
+    answer = door(app).get("/")
+    assert (answer.status, answer.json()) == (404, {"nothing at": "/"})
+
+
+def test_nearest_router_wins(door):
+    app = Spikard()
+    router = Router()
+
+    @app.exception_handler(Teapot)
+    def outer(exc: Teapot) -> Response:
+        return PlainTextResponse("outer")
+
+    @router.exception_handler(Teapot)
+    def inner(exc: Teapot) -> Response:
+        return PlainTextResponse("inner")
+
+    @router.get("/inner")
+    async def inside() -> None:
+        raise Teapot
+
+    @app.get("/outer")
+    async def outside() -> None:
+        raise Teapot
+
+    app.include_router(router)
+    assert door(app).get("/inner").body == b"inner"
+    assert door(app).get("/outer").body == b"outer"
+
+
+def test_handler_that_raises_is_a_500(door, caplog):
+    app = raising(Teapot())
+
+    @app.exception_handler(Teapot)
+    def broken(exc: Teapot) -> Response:
+        raise RuntimeError("in handler")
+
+    assert door(app).get("/").status == 500
+    assert "in handler" in caplog.text
+
+
+@pytest.mark.parametrize("key", [422, RequestValidationError, HTTPException])
+def test_validation_errors_go_to_a_handler_that_wants_them(key, door):
+    app = Spikard()
+
+    @app.exception_handler(key)
+    async def refused(request: Request, exc: RequestValidationError) -> Response:
+        return PlainTextResponse(exc.errors[0]["type"], 400)
+
+    @app.get("/")
+    async def handler(n: int) -> int:
+        return n
+
+    client = door(app)
+    refused_answer = client.get("/?n=x")
+    assert (refused_answer.status, refused_answer.body) == (400, b"int_parsing")
+    assert client.get("/?n=1").json() == 1

@@ -1,0 +1,185 @@
+"""The five hooks, on the application and on routers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from spikard import HTTPException, PlainTextResponse, Request, Response, Router, Spikard
+from spikard._hooks import run_on_error, run_on_request, run_on_response
+from spikard.exceptions import RegistrationError
+
+
+def test_hooks_of_a_route_run_in_order_and_outer_ones_first(door):
+    events: list[str] = []
+    app = Spikard()
+    router = Router(prefix="/r")
+
+    def noted(name: str, *, is_async: bool) -> Any:
+        if is_async:
+
+            async def hook(request: Request) -> Request:
+                events.append(name)
+                return request
+        else:
+
+            def hook(request: Request) -> Any:  # type: ignore[misc]
+                events.append(name)
+
+        return hook
+
+    app.pre_handler(noted("app pre_handler", is_async=True))
+    app.pre_validation(noted("app pre_validation", is_async=False))
+    router.pre_handler(noted("router pre_handler", is_async=False))
+    router.pre_validation(noted("router pre_validation", is_async=True))
+    router.on_request(noted("router on_request", is_async=True))
+
+    @router.on_response
+    async def on_response(response: Response) -> Response:
+        events.append("router on_response")
+        response.headers["x-seen"] = "1"
+        return response
+
+    @router.get("/{item_id}")
+    async def handler(item_id: int) -> int:
+        events.append("handler")
+        return item_id
+
+    app.include_router(router)
+    answer = door(app).get("/r/3")
+    assert (answer.json(), answer.header("x-seen")) == (3, "1")
+    assert events == [
+        "router on_request",
+        "app pre_validation",
+        "router pre_validation",
+        "app pre_handler",
+        "router pre_handler",
+        "handler",
+        "router on_response",
+    ]
+
+
+@pytest.mark.parametrize("name", ["pre_validation", "pre_handler"])
+def test_hook_may_answer_at_once(name, door):
+    app = Spikard()
+
+    @getattr(app, name)
+    async def stop(request: Request) -> Response:
+        return PlainTextResponse("stopped", 429)
+
+    @app.get("/")
+    async def handler(n: int = 0) -> None:
+        raise AssertionError("must not be reached")
+
+    assert door(app).get("/").status == 429
+    # The rules of the hook's place: validation comes between the two.
+    assert door(app).get("/?n=x").status == (429 if name == "pre_validation" else 422)
+
+
+def test_on_response_of_a_router_sees_errors_too(door):
+    router = Router()
+
+    @router.on_response
+    def mark(request: Request, response: Response) -> None:
+        response.headers["x-path"] = request.path
+
+    @router.get("/")
+    async def handler() -> None:
+        raise HTTPException(404)
+
+    app = Spikard()
+    app.include_router(router)
+    answer = door(app).get("/")
+    assert (answer.status, answer.header("x-path")) == (404, "/")
+
+
+def test_on_error_sees_the_exception_and_may_replace_the_answer(door):
+    app = Spikard()
+    seen: list[Any] = []
+
+    @app.on_error
+    async def log(error: Exception) -> None:
+        seen.append(error)
+
+    @app.on_error
+    def with_request(request: Request, error: Exception) -> None:
+        seen.append(request.path)
+
+    @app.on_error
+    def replace(response: Response) -> Response:
+        seen.append(response.status_code)
+        return PlainTextResponse("replaced", 503)
+
+    @app.get("/")
+    async def handler() -> None:
+        raise ValueError("x")
+
+    answer = door(app).get("/")
+    assert (answer.status, answer.body) == (503, b"replaced")
+    assert [type(each) for each in seen] == [ValueError, str, int]
+
+
+def test_item_and_attribute_of_the_request_are_the_same(door):
+    app = Spikard()
+
+    @app.pre_validation
+    async def change(request: dict[str, object]) -> Any:
+        assert request["method"] == "GET"
+        request["path"] = "/changed"
+        request["custom"] = 1
+        request.state.user = "u"  # type: ignore[attr-defined]
+        return request
+
+    @app.get("/")
+    async def handler(request: Request) -> Any:
+        return [request.path, request["path"], request["custom"], request.state.user]
+
+    assert door(app).get("/").json() == ["/changed", "/changed", 1, "u"]
+
+
+def test_hook_that_returns_something_else_is_a_500(door):
+    app = Spikard()
+
+    @app.pre_handler
+    def wrong(request: Request) -> Any:
+        return {"not": "a response"}
+
+    @app.get("/")
+    async def handler() -> None: ...
+
+    assert door(app).get("/").status == 500
+
+
+@pytest.mark.parametrize("name", ["on_response", "on_error"])
+def test_hook_with_a_wrong_signature_fails_at_registration(name):
+    def hook(a, b, c, d) -> None: ...
+
+    with pytest.raises(RegistrationError, match="hook"):
+        getattr(Spikard(), name)(hook)
+
+
+def test_runners_return_what_the_first_deciding_hook_says():
+    app = Spikard()
+    request: Any = object()
+    first, second = PlainTextResponse("1"), PlainTextResponse("2")
+
+    async def run() -> None:
+        hooks = [lambda _: None, lambda r: r, lambda _: first, lambda _: second]
+        assert await run_on_request(hooks, request) is first
+        assert await run_on_request(hooks[:2], request) is None
+
+        @app.on_response
+        async def replace(response: Response) -> Response:
+            return second
+
+        assert await run_on_response(app.hooks["on_response"], request, first) is second
+
+        @app.on_error
+        def keep(request: Request, error: Exception, response: Response) -> None: ...
+
+        error = ValueError()
+        assert await run_on_error(app.hooks["on_error"], request, error, first) is first
+
+    asyncio.run(run())

@@ -1,0 +1,158 @@
+"""Routers, marks, names and conflicts."""
+
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+import pytest
+
+from spikard import RouteError, Router, Spikard, get, post, route, sse, websocket
+from spikard.exceptions import RegistrationError
+
+
+def paths(app: Spikard) -> list[tuple[tuple[str, ...], str]]:
+    return [(each.methods, each.path) for each in app.routes]
+
+
+def test_every_verb_registers_its_method():
+    app = Spikard()
+
+    async def handler() -> None: ...
+
+    verbs = ("get", "post", "put", "patch", "delete", "head", "options", "trace")
+    for verb in verbs:
+        assert getattr(app, verb)("/x")(handler) is handler
+    app.route("/y", methods=["get", "POST"])(handler)
+    app.register_route("purge", "/z", handler)
+    assert paths(app) == [
+        *(((verb.upper(),), "/x") for verb in verbs),
+        (("GET", "POST"), "/y"),
+        (("PURGE",), "/z"),
+    ]
+    assert [spec.path for spec in app.freeze()] == [path for _, path in paths(app)]
+
+
+def test_routers_nest_and_add_prefix_tags_and_names():
+    inner = Router(prefix="/b", tags=["inner"], include_in_schema=False)
+    outer = Router(prefix="/a", tags=["outer"], responses={404: {"description": "no"}})
+
+    @inner.get("/{x}", tags=["route"], name="deep")
+    async def handler(x: int) -> None: ...
+
+    outer.include_router(inner, prefix="/v1", tags=["include"])
+    app = Spikard()
+    app.include_router(outer, prefix="/api")
+
+    @inner.get("")
+    async def late() -> None: ...
+
+    deep, bare = app.routes
+    assert deep.path == "/api/a/v1/b/{x}"
+    assert deep.tags == ("outer", "include", "inner", "route")
+    assert not deep.include_in_schema
+    assert deep.responses == {404: {"description": "no"}}
+    assert app.url_path_for("deep", x=3) == "/api/a/v1/b/3"
+    assert bare.path == "/api/a/v1/b"
+
+
+def test_url_path_for_encodes_and_complains():
+    app = Spikard()
+
+    @app.get("/{name}/{rest:path}")
+    async def read(name: str, rest: str) -> None: ...
+
+    assert app.url_path_for("read", name="a/b c", rest="x/y z") == "/a%2Fb%20c/x/y%20z"
+    with pytest.raises(RouteError, match="takes"):
+        app.url_path_for("read", name="a")
+    with pytest.raises(RouteError, match="no route is named"):
+        app.url_path_for("write")
+
+
+def test_marks_are_collected_from_functions_and_modules():
+    @get("/a")
+    @post("/b", status_code=201)
+    async def marked() -> None: ...
+
+    @sse("/events")
+    async def events() -> Any:
+        yield 1
+
+    @websocket("/ws")
+    async def chat(message: dict[str, Any]) -> None: ...
+
+    @route("/r", methods=("PUT",))
+    async def routed() -> None: ...
+
+    module = types.ModuleType("handlers")
+    vars(module).update(events=events, again=events, chat=chat, routed=routed, sys=sys)
+    app = Spikard(handlers=[marked])
+    app.register(module)
+    assert paths(app) == [
+        (("POST",), "/b"),
+        (("GET",), "/a"),
+        (("GET",), "/events"),
+        (("GET",), "/ws"),
+        (("PUT",), "/r"),
+    ]
+    assert [each.route.protocol for each in app.routes[2:4]] == ["sse", "websocket"]
+    with pytest.raises(RegistrationError, match="no route"):
+        app.register(paths)
+
+
+@pytest.mark.parametrize("second", ["/a/{y}", "/a/{y:int}", "/a/{x}"])
+def test_conflict_is_an_error_at_registration(second):
+    app = Spikard()
+    app.get("/a/{x}")(lambda x: x)
+    with pytest.raises(RouteError, match="conflicts"):
+        app.get(second)(lambda **kw: kw)
+
+
+def test_conflict_of_an_included_router_leaves_the_application_as_it_was():
+    app = Spikard()
+    app.get("/a")(lambda: 1)
+    router = Router()
+    router.get("/a")(lambda: 2)
+    with pytest.raises(RouteError, match="conflicts"):
+        app.include_router(router)
+    assert paths(app) == [(("GET",), "/a")]
+    app.post("/a")(lambda: 3)
+    app.get("/{other}")(lambda other: 4)
+
+
+def test_router_cannot_include_itself():
+    a, b = Router(), Router()
+    a.include_router(b)
+    with pytest.raises(RouteError, match="itself"):
+        b.include_router(a)
+    with pytest.raises(RouteError, match="itself"):
+        a.include_router(a)
+
+
+@pytest.mark.parametrize("prefix", ["x", "/x/", "/{"])
+def test_bad_prefix_is_refused(prefix):
+    with pytest.raises(RouteError):
+        Router(prefix=prefix)
+
+
+def test_unknown_option_and_bad_status_are_refused():
+    with pytest.raises(RegistrationError, match="colour"):
+        Spikard().get("/", colour="red")(lambda: 1)  # type: ignore[call-arg]
+    with pytest.raises(RegistrationError, match="status_code"):
+        Spikard().get("/", status_code=99)(lambda: 1)
+
+
+def test_policy_options_reach_the_server():
+    app = Spikard()
+    app.get("/", require_auth=False, max_body_size=10, tags=["x"])(lambda: 1)
+    assert app.freeze()[0].options == {"require_auth": False, "max_body_size": 10}
+
+
+def test_frozen_form_is_kept_until_something_is_registered():
+    app = Spikard()
+    app.get("/a")(lambda: 1)
+    first = app.freeze()
+    assert app.freeze() is first
+    app.get("/b")(lambda: 1)
+    assert len(app.freeze()) == 2
