@@ -113,7 +113,8 @@ class Supervisor:
             stack.callback(self._kill)
             stack.enter_context(_signals(self._selector, self._signals.append))
             for slot in self._slots:
-                self._start(slot)
+                if self._exit_code is None:
+                    self._start(slot)
             while self._exit_code is None or any(slot.process for slot in self._slots):
                 self._wait()
                 self._reap()
@@ -122,24 +123,33 @@ class Supervisor:
             return self._exit_code
 
     def _start(self, slot: Slot) -> None:
-        reader, writer = os.pipe()
-        with ExitStack() as stack:
-            stack.callback(os.close, writer)
-            orders = Orders(
-                source=self._source,
-                config=self._config,
-                sockets=tuple(item.fileno() for item in slot.sockets),
-                channel=writer,
-                parent=os.getpid(),
-                target=self._target,
-                sys_path=tuple(sys.path),
-                argv=tuple(sys.argv),
-            )
+        slot.failure.clear()
+        try:
+            reader, writer = os.pipe()
+        except OSError as error:
+            self._replace(slot, f"has no pipe: {error}")
+            return
+        orders = Orders(
+            source=self._source,
+            config=self._config,
+            sockets=tuple(item.fileno() for item in slot.sockets),
+            channel=writer,
+            parent=os.getpid(),
+            target=self._target,
+            sys_path=tuple(sys.path),
+            argv=tuple(sys.argv),
+        )
+        try:
             slot.process = _spawn(orders)
+        except OSError as error:  # out of processes, descriptors or memory
+            os.close(reader)
+            self._replace(slot, f"was not created: {error}")
+            return
+        finally:
+            os.close(writer)
         os.set_blocking(reader, False)
         self._selector.register(reader, selectors.EVENT_READ, slot)
         slot.channel = reader
-        slot.failure.clear()
         slot.state = State.STARTING
 
     def _wait(self) -> None:
@@ -204,19 +214,18 @@ class Supervisor:
 
     def _replace(self, slot: Slot, how: str) -> None:
         reason = slot.failure[1:].decode(errors="replace")
+        reason = f"\n{reason}" if reason else ""
         if slot.state is State.SERVING:
             delay = FIRST_DELAY
             log.error("%s %s, replacing it", slot, how)
         elif not slot.has_served:
-            log.critical("%s could not start: it %s\n%s", slot, how, reason)
+            log.critical("%s could not start: it %s%s", slot, how, reason)
             self._stop(1)
             return
         else:
             delay = min(FIRST_DELAY * 2**slot.failed_starts, LONGEST_DELAY)
             slot.failed_starts = min(slot.failed_starts + 1, 20)
-            log.error(
-                "%s could not start: it %s, trying again in %g s\n%s", slot, how, delay, reason
-            )
+            log.error("%s could not start: it %s, trying again in %g s%s", slot, how, delay, reason)
         slot.start_at = time.monotonic() + delay
 
     def _obey_signals(self) -> None:

@@ -210,6 +210,21 @@ def test_replacement_that_cannot_start_is_tried_again_ever_more_slowly(start, tm
     assert "RuntimeError: no database" in parent.log
 
 
+def test_replacement_that_the_system_refuses_to_create_is_tried_again(start):
+    parent = start(spawn_failures=[2, 3])
+    parent.wait_until_ready()
+    parent.ask("exit 1")
+    assert parent.ask()
+    assert parent.end(signal.SIGTERM) == 0
+    assert parent.log.count("was not created: [Errno 11] Resource temporarily unavailable") == 2
+
+
+def test_first_worker_that_the_system_refuses_to_create_ends_the_program(start):
+    parent = start(spawn_failures=[2], workers=3)
+    assert parent.end() == 1
+    assert "could not start: it was not created" in parent.log
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_stops_all_workers_and_exits_0(start, number):
     parent = start(workers=2)

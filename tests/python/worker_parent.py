@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import errno
+import itertools
 import json
 import os
 import signal
@@ -94,11 +96,25 @@ def serve_unless_told(load, config, sockets, on_ready, *, is_supervised) -> int:
     return serve(load, config, sockets, on_ready, is_supervised=is_supervised)
 
 
+def spawn_with_failures(failing) -> None:
+    """Have the operating system refuse to create these processes, counted from 1."""
+    spawn, calls = _workers._spawn, itertools.count(1)
+
+    def refuse_some(orders):
+        if next(calls) in failing:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return spawn(orders)
+
+    _workers._spawn = refuse_some
+
+
 def main() -> int:
     given = json.loads(sys.argv[1])
     target = given.pop("target", "serve")
     source = given.pop("source", None)
     _workers.CANCEL_GRACE = given.pop("cancel_grace", _workers.CANCEL_GRACE)
+    if failing := given.pop("spawn_failures", ()):
+        spawn_with_failures(failing)
     config = ServerConfig(**given)
     _logging.configure(config)
     listeners = _listen.bind(config)
