@@ -83,7 +83,7 @@ impl Accepted {
         }
         // Without a word about it the unchanged body is acceptable, though less than what is
         // asked for by name.
-        accepted.identity = identity.unwrap_or(if star == Some(0) { 0 } else { 1 });
+        accepted.identity = identity.unwrap_or(Weight::from(star != Some(0)));
         accepted
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use thiserror::Error;
 
 /// A mistake in the configuration, found before anything is served.
@@ -83,8 +83,8 @@ pub struct PolicyConfig {
     pub allowed_hosts: Vec<String>,
     /// Fields that tell browsers to be careful.
     pub security_headers: Option<SecurityHeadersConfig>,
-    /// Whether requests are logged; their tickets then know when they began.
-    pub access_log: bool,
+    /// Fields that every response gets, as pairs of name and value.
+    pub headers: Vec<(String, String)>,
 }
 
 impl Default for PolicyConfig {
@@ -104,7 +104,7 @@ impl Default for PolicyConfig {
             trusted_proxies: Vec::new(),
             allowed_hosts: Vec::new(),
             security_headers: None,
-            access_log: true,
+            headers: Vec::new(),
         }
     }
 }
@@ -118,66 +118,77 @@ impl PolicyConfig {
     /// A [`ConfigError`] naming the unknown key or wrong type. Ranges are checked by
     /// [`Pipeline::new`](super::Pipeline::new).
     pub fn from_json(json: &[u8]) -> Result<Self, ConfigError> {
-        let mut value: Value = from_json(json)?;
-        if let Some(fields) = value.as_object_mut() {
-            for name in OTHER_FIELDS {
-                fields.shift_remove(*name);
-            }
+        let mut fields = fields(json)?;
+        for name in OTHER_FIELDS {
+            fields.shift_remove(*name);
         }
-        from_value(value)
+        from_fields(fields)
     }
 }
 
 /// Fields of `ServerConfig` that the server's other floors read.
 const OTHER_FIELDS: &[&str] = &[
+    "access_log",
     "backlog",
-    "body_idle_timeout",
     "body_timeout",
     "debug",
     "fd",
     "graceful_shutdown",
-    "graceful_timeout",
+    "grpc_max_metadata_size",
     "grpc_max_receive_size",
     "grpc_max_send_size",
-    "h2c",
+    "h2_connection_window",
+    "h2_max_local_reset_streams",
+    "h2_max_pending_reset_streams",
+    "h2_ping_interval",
+    "h2_ping_timeout",
+    "h2_send_buffer",
+    "h2_stall_timeout",
+    "h2_stream_window",
     "header_timeout",
     "host",
     "http",
+    "json_max_depth",
     "keep_alive_timeout",
+    "lifespan",
+    "log_level",
     "max_concurrent_streams",
     "max_connections",
-    "max_connections_per_ip",
+    "max_form_field_size",
+    "max_form_parts",
     "max_header_field",
     "max_header_size",
     "max_headers",
+    "max_query_pairs",
     "max_request_line",
     "max_requests",
     "max_requests_jitter",
     "max_requests_per_connection",
     "min_body_rate",
     "min_write_rate",
-    "multipart",
     "openapi",
     "port",
     "protocol_detect_timeout",
     "root_path",
     "server_header",
     "shutdown_timeout",
-    "spool_quota",
     "strict_http1",
     "tls",
     "tls_handshake_timeout",
     "uds",
+    "upload_memory",
+    "upload_quota",
+    "worker_heartbeat_timeout",
     "workers",
     "write_stall_timeout",
-    "ws_allowed_origins",
     "ws_close_timeout",
     "ws_max_fragments",
-    "ws_max_frame_size",
     "ws_max_message_size",
-    "ws_max_queue",
+    "ws_origins",
     "ws_ping_interval",
     "ws_ping_timeout",
+    "ws_queue",
+    "ws_write_buffer",
 ];
 
 /// `CompressionConfig`: which codings are offered, for what, and how hard they work.
@@ -230,7 +241,7 @@ pub struct CorsConfig {
 
 impl Default for CorsConfig {
     fn default() -> Self {
-        let methods = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+        let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
         Self {
             allow_origins: Vec::new(),
             allow_origin_regex: None,
@@ -281,7 +292,7 @@ pub struct JwtConfig {
     pub issuer: Option<OneOrMany>,
     /// Seconds by which clocks may differ.
     #[serde(default)]
-    pub leeway: u64,
+    pub leeway: f64,
     /// Claims that must be there.
     #[serde(default = "exp")]
     pub required_claims: Vec<String>,
@@ -323,6 +334,10 @@ impl fmt::Debug for ApiKeyConfig {
 /// `StaticFilesConfig`: a directory whose files are served.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting with a name of its own"
+)]
 pub struct StaticFilesConfig {
     /// The directory on disk.
     pub directory: String,
@@ -401,19 +416,21 @@ impl OneOrMany {
     }
 }
 
-/// Reads any part of the configuration from JSON, naming the path to what is wrong.
+/// Reads any part of the configuration from a JSON object, naming the path to what is wrong.
 pub(super) fn from_json<C: DeserializeOwned>(json: &[u8]) -> Result<C, ConfigError> {
-    let mut deserializer = serde_json::Deserializer::from_slice(json);
-    let config = serde_path_to_error::deserialize(&mut deserializer).map_err(shape)?;
-    deserializer.end().map_err(|error| ConfigError::Shape {
-        field: "configuration".to_owned(),
-        reason: error.to_string(),
-    })?;
-    Ok(config)
+    from_fields(fields(json)?)
 }
 
-fn from_value<C: DeserializeOwned>(value: Value) -> Result<C, ConfigError> {
-    serde_path_to_error::deserialize(value).map_err(shape)
+fn fields(json: &[u8]) -> Result<Map<String, Value>, ConfigError> {
+    // Not left to serde: a derived reader takes a list of values in the fields' order too.
+    serde_json::from_slice(json).map_err(|error| ConfigError::Shape {
+        field: "configuration".to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+fn from_fields<C: DeserializeOwned>(fields: Map<String, Value>) -> Result<C, ConfigError> {
+    serde_path_to_error::deserialize(Value::Object(fields)).map_err(shape)
 }
 
 fn shape(error: serde_path_to_error::Error<serde_json::Error>) -> ConfigError {

@@ -7,6 +7,9 @@ use std::time::Duration;
 use http::{HeaderValue, Response};
 use serde_json::Value;
 
+use super::coding::Accepted;
+use super::cors::Origin;
+use super::rate_limit::Standing;
 use super::route::RouteId;
 use super::static_files::SendFile;
 use crate::message::body::ResponseBody;
@@ -131,7 +134,13 @@ pub struct Ticket {
     pub(super) route: Option<RouteId>,
     /// A response to HEAD has no body, whatever its fields say.
     pub(super) is_head: bool,
+    pub(super) is_https: bool,
     pub(super) request_id: Option<HeaderValue>,
+    pub(super) accepted: Accepted,
+    pub(super) origin: Origin,
+    pub(super) standing: Option<Standing>,
+    /// Which of the configured keys the request has shown.
+    pub(super) api_key: Option<u32>,
     pub(super) claims: Option<Box<Value>>,
 }
 

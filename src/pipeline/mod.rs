@@ -11,39 +11,68 @@
 //! `None` that is looked at once.
 
 use std::fmt;
+use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, response};
+use http::header::{CONTENT_LENGTH, VARY};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, response};
 
 use crate::message::body::ResponseBody;
-use crate::message::head::Head;
+use crate::message::head::{Head, Scheme};
+use crate::message::percent::decode_path;
 use crate::message::problem::Problem;
+use crate::message::query::Query;
 use crate::routing::{Lookup, RouteTable};
 
+mod api_key;
 mod body_limit;
 mod clock;
 mod coding;
+mod compression;
 pub mod config;
+mod cors;
 mod decision;
+mod encoded_body;
+mod encoder;
 mod file;
 mod file_body;
+mod hosts;
+mod jwt;
 mod problem;
+mod proxy;
+mod rate_limit;
+mod request_id;
+mod response_headers;
 mod route;
+mod shared_table;
 mod static_files;
+#[cfg(test)]
+mod tests;
 
 pub use body_limit::BodyLimit;
 pub use clock::{Clock, SystemClock};
 pub use coding::{Accepted, Coding};
 pub use config::{ConfigError, PolicyConfig};
 pub use decision::{Decision, Limits, PathSpans, Ticket};
+pub use encoder::BodyOut;
 pub use file::{FileConditions, FileSource, Patience};
 pub use file_body::FileBody;
 pub use problem::{answer, overloaded, payload_too_large, request_timeout};
 pub use route::{RegisterError, RouteId, RouteOptions};
+pub use shared_table::{SharedTable, TABLE_CELLS};
 pub use static_files::SendFile;
 
+use api_key::ApiKeys;
 use body_limit::declared_too_large;
+use compression::Compression;
+use cors::Cors;
+use hosts::AllowedHosts;
+use jwt::Jwt;
 use problem::Answer;
-use route::Route;
+use proxy::TrustedProxies;
+use rate_limit::{By, RateLimit};
+use request_id::{RequestIds, X_REQUEST_ID};
+use response_headers::ResponseHeaders;
+use route::{Route, RoutePolicy};
 use static_files::StaticFiles;
 
 /// All policies of one application and the routes that they stand around.
@@ -53,7 +82,18 @@ pub struct Pipeline<T> {
     table: RouteTable<RouteId>,
     routes: Vec<Route<T>>,
     has_request_hooks: bool,
+    clock: Box<dyn Clock>,
+    counts: Option<Arc<SharedTable>>,
+    trusted_proxies: Option<TrustedProxies>,
+    allowed_hosts: Option<AllowedHosts>,
+    request_ids: Option<RequestIds>,
+    cors: Option<Cors>,
+    rate_limit: Option<RateLimit>,
+    api_keys: Option<ApiKeys>,
+    jwt: Option<Jwt>,
     static_files: Option<StaticFiles>,
+    compression: Option<Compression>,
+    response_headers: Option<ResponseHeaders>,
     limits: Limits,
     concurrency: Concurrency,
 }
@@ -67,35 +107,63 @@ pub struct Concurrency {
     pub max_waiting: u32,
 }
 
+/// What a pipeline gets from the process that it runs in.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// Where it reads the time.
+    pub clock: Box<dyn Clock>,
+    /// Where it counts requests, shared with the other workers; `None` for a table of its own.
+    pub counts: Option<SharedTable>,
+}
+
+impl Default for Surroundings {
+    fn default() -> Self {
+        Self {
+            clock: Box::new(SystemClock),
+            counts: None,
+        }
+    }
+}
+
 impl<T> Pipeline<T> {
-    /// Builds the policies.
+    /// Builds the policies with the system's clock and counts of its own.
     ///
     /// # Errors
     ///
     /// A [`ConfigError`] naming the value that is out of range, contradicts another, or points to
     /// a file that cannot be used.
-    pub fn new(config: PolicyConfig) -> Result<Self, ConfigError> {
-        Self::with_clock(config, Box::new(SystemClock))
+    pub fn new(config: &PolicyConfig) -> Result<Self, ConfigError> {
+        Self::within(config, Surroundings::default())
     }
 
-    /// Builds the policies with another clock.
+    /// Builds the policies.
     ///
     /// # Errors
     ///
     /// As [`Pipeline::new`].
-    pub fn with_clock(config: PolicyConfig, _clock: Box<dyn Clock>) -> Result<Self, ConfigError> {
+    pub fn within(config: &PolicyConfig, around: Surroundings) -> Result<Self, ConfigError> {
         if config.max_concurrency == Some(0) {
-            return Err(ConfigError::value(
-                "max_concurrency",
-                0,
-                "at least 1, or null",
-            ));
+            let expected = "at least 1, or null";
+            return Err(ConfigError::value("max_concurrency", 0, expected));
         }
-        Ok(Self {
+        let security = config.security_headers.as_ref();
+        let compression = config.compression.as_ref().map(Compression::new);
+        let mut pipeline = Self {
             table: RouteTable::new(),
             routes: Vec::new(),
             has_request_hooks: false,
+            clock: around.clock,
+            counts: around.counts.map(Arc::new),
+            trusted_proxies: TrustedProxies::new(&config.trusted_proxies)?,
+            allowed_hosts: AllowedHosts::new(&config.allowed_hosts)?,
+            request_ids: config.enable_request_id.then(RequestIds::default),
+            cors: config.cors.as_ref().map(Cors::new).transpose()?,
+            rate_limit: None,
+            api_keys: config.api_key_auth.as_ref().map(ApiKeys::new).transpose()?,
+            jwt: config.jwt_auth.as_ref().map(Jwt::new).transpose()?,
             static_files: StaticFiles::new(&config.static_files)?,
+            compression: compression.transpose()?.flatten(),
+            response_headers: ResponseHeaders::new(&config.headers, security)?,
             limits: Limits {
                 max_body_bytes: config.max_body_size,
                 request_timeout: config::seconds("request_timeout", config.request_timeout)?,
@@ -104,15 +172,19 @@ impl<T> Pipeline<T> {
                 max_running: config.max_concurrency,
                 max_waiting: config.max_queue,
             },
-        })
+        };
+        if let Some(limit) = &config.rate_limit {
+            pipeline.rate_limit = Some(pipeline.compile_limit(limit, 0)?);
+        }
+        Ok(pipeline)
     }
 
-    /// Adds a route; the error names what is wrong with its template or options.
+    /// Adds a route.
     ///
     /// # Errors
     ///
-    /// A [`RegisterError`] for a bad template, a conflict with another route, or an option out of
-    /// range.
+    /// A [`RegisterError`] for a bad template, a conflict with another route, or an option that is
+    /// out of range or contradicts the configuration.
     pub fn add_route(
         &mut self,
         methods: &[Method],
@@ -120,8 +192,7 @@ impl<T> Pipeline<T> {
         options: &RouteOptions,
         value: T,
     ) -> Result<RouteId, RegisterError> {
-        let policy = options.policy(self.limits)?;
-        let id = RouteId::from_index(self.routes.len());
+        let (id, policy) = self.compile_route(options)?;
         self.table.insert(methods, template, id)?;
         self.routes.push(Route { value, policy });
         Ok(id)
@@ -131,15 +202,15 @@ impl<T> Pipeline<T> {
     ///
     /// # Errors
     ///
-    /// A [`RegisterError`] for a bad or repeated prefix, or an option out of range.
+    /// A [`RegisterError`] for a bad or repeated prefix, or an option as with
+    /// [`Pipeline::add_route`].
     pub fn add_mount(
         &mut self,
         prefix: &str,
         options: &RouteOptions,
         value: T,
     ) -> Result<RouteId, RegisterError> {
-        let policy = options.policy(self.limits)?;
-        let id = RouteId::from_index(self.routes.len());
+        let (id, policy) = self.compile_route(options)?;
         self.table.insert_mount(prefix, id)?;
         self.routes.push(Route { value, policy });
         Ok(id)
@@ -155,6 +226,11 @@ impl<T> Pipeline<T> {
         &self.routes[id.index()].value
     }
 
+    /// Returns what was registered with each route and mount, in that order.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.routes.iter().map(|route| &route.value)
+    }
+
     /// Returns how many handlers may run and wait; the owner of the loop counts them.
     pub fn concurrency(&self) -> Concurrency {
         self.concurrency
@@ -165,58 +241,112 @@ impl<T> Pipeline<T> {
     /// The head may change: a trusted proxy's word replaces the connection's facts, and fields
     /// that only this server may set are dropped.
     pub fn begin(&self, head: &mut Head) -> (Ticket, Decision<'_, T>) {
-        let mut ticket = Ticket::default();
-        let decision = if self.has_request_hooks {
-            Decision::Hooks
-        } else {
-            self.resume(head, &mut ticket)
+        if let Some(proxies) = &self.trusted_proxies {
+            proxies.apply(head);
+        }
+        let mut ticket = Ticket {
+            is_head: head.method == Method::HEAD,
+            is_https: head.connection.scheme == Scheme::Https,
+            request_id: self
+                .request_ids
+                .as_ref()
+                .map(|ids| ids.assign(&head.headers)),
+            ..Ticket::default()
         };
+        if self.compression.is_some() {
+            ticket.accepted = Accepted::new(&head.headers);
+        }
+        if self.jwt.is_some() {
+            head.headers.remove(CLAIMS_HEADER);
+        }
+        if self
+            .allowed_hosts
+            .as_ref()
+            .is_some_and(|hosts| !hosts.allows(head))
+        {
+            let refused = answer(&Problem::bad_request("Host is not served here"));
+            return (ticket, Decision::Respond(refused));
+        }
+        if self.has_request_hooks {
+            if let Some(cors) = &self.cors {
+                // For the case that a hook answers.
+                ticket.origin = cors.origin(head);
+            }
+            return (ticket, Decision::Hooks);
+        }
+        let decision = self.resume(head, &mut ticket);
         (ticket, decision)
     }
 
     /// Decides about a request whose `on_request` hooks have run; `head` is as they left it.
-    pub fn resume(&self, head: &mut Head, ticket: &mut Ticket) -> Decision<'_, T> {
-        ticket.is_head = head.method == Method::HEAD;
+    pub fn resume(&self, head: &Head, ticket: &mut Ticket) -> Decision<'_, T> {
         let target = self.target(head);
         ticket.route = target.route();
-        let limits = match ticket.route {
-            Some(id) => self.routes[id.index()].policy.limits,
-            None => self.limits,
-        };
-        match target {
-            Target::Route(id, params) => match body_limit(head, limits) {
-                Some(answer) => Decision::Respond(answer),
-                None => Decision::Handle {
-                    route: self.route(id),
-                    id,
-                    params,
-                    limits,
-                },
-            },
-            Target::Mount(id, prefix_len) => match body_limit(head, limits) {
-                Some(answer) => Decision::Respond(answer),
-                None => Decision::Mounted {
-                    mount: self.route(id),
-                    id,
-                    prefix_len,
-                    limits,
-                },
-            },
-            Target::Static(found) => {
-                let files = self.static_files.as_ref();
-                match files.and_then(|files| files.select(&found, head)) {
-                    Some(file) => Decision::SendFile(file),
-                    None => Decision::Respond(answer(&Problem::not_found())),
-                }
-            }
-            Target::Options(allow) => Decision::Respond(problem::options(allow)),
-            Target::MethodNotAllowed(allow) => {
-                Decision::Respond(problem::method_not_allowed(allow))
-            }
-            Target::Nothing => Decision::Respond(answer(&Problem::not_found())),
+        match self.admit(head, ticket, &target) {
+            Some(refused) => Decision::Respond(refused),
+            None => self.arrive(head, target),
         }
     }
 
+    /// Puts the policies' last word on a response and wraps its body where they change it.
+    ///
+    /// Call it once for every response, those of [`Decision::Respond`] and of errors too. The body
+    /// that comes back wants to be polled on a Tokio runtime; a door without one uses
+    /// [`Pipeline::finish_head`].
+    pub fn finish(
+        &self,
+        ticket: &Ticket,
+        head: &mut response::Parts,
+        mut body: ResponseBody,
+    ) -> ResponseBody {
+        let length = match &body {
+            ResponseBody::Empty => Some(0),
+            ResponseBody::Full(bytes) => Some(bytes.len() as u64),
+            ResponseBody::Stream(_) => declared_length(&head.headers),
+        };
+        if let Some((compression, coding)) = self.coding(ticket, head, length) {
+            body = compression.wrap(coding, head, body);
+        }
+        self.finish_fields(ticket, &mut head.headers);
+        body
+    }
+
+    /// As [`Pipeline::finish`] for a body that the owner drives itself: all its pieces go through
+    /// the filter that comes back, if one does. `length` is that of the whole body in bytes, where
+    /// it is known.
+    pub fn finish_head(
+        &self,
+        ticket: &Ticket,
+        head: &mut response::Parts,
+        length: Option<u64>,
+    ) -> Option<BodyOut> {
+        let encoder = self
+            .coding(ticket, head, length)
+            .map(|(compression, coding)| {
+                Compression::mark(coding, &mut head.headers);
+                compression.encoder(coding)
+            });
+        self.finish_fields(ticket, &mut head.headers);
+        encoder
+    }
+
+    /// Adds the policies' fields alone: for the handshake of a WebSocket that is accepted.
+    pub fn finish_fields(&self, ticket: &Ticket, headers: &mut HeaderMap) {
+        if let Some(cors) = &self.cors {
+            cors.finish(&ticket.origin, headers);
+        }
+        if let Some(standing) = ticket.standing {
+            standing.finish(headers);
+        }
+        if let Some(fields) = &self.response_headers {
+            fields.finish(ticket.is_https, headers);
+        }
+        if let Some(id) = &ticket.request_id {
+            headers.insert(X_REQUEST_ID, id.clone());
+        }
+    }
+
+    /// Finds what the request is for, before anybody has asked whether it may be.
     fn target(&self, head: &Head) -> Target {
         let lookup = self.table.lookup(&head.method, head.raw_path());
         if let Lookup::Match { route, params } = &lookup {
@@ -230,11 +360,7 @@ impl<T> Pipeline<T> {
                 _ => true,
             };
             if is_inner {
-                return match head.method {
-                    Method::GET | Method::HEAD => Target::Static(found),
-                    Method::OPTIONS => Target::Options(READ_METHODS),
-                    _ => Target::MethodNotAllowed(READ_METHODS),
-                };
+                return Target::Static(found);
             }
         }
         match lookup {
@@ -245,22 +371,171 @@ impl<T> Pipeline<T> {
         }
     }
 
-    /// Puts the policies' last word on a response and wraps its body where they change it.
-    ///
-    /// Call it once for every response, those of [`Decision::Respond`] and of errors too.
-    pub fn finish(
-        &self,
-        ticket: &mut Ticket,
-        head: &mut response::Parts,
-        body: ResponseBody,
-    ) -> ResponseBody {
-        self.finish_headers(ticket, &mut head.headers);
-        body
+    /// Asks the policies before the endpoint; the first one that says no gives the answer.
+    fn admit(&self, head: &Head, ticket: &mut Ticket, target: &Target) -> Option<Answer> {
+        if let Some(cors) = &self.cors {
+            ticket.origin = cors.origin(head);
+            if let Some(preflight) = cors.preflight(&ticket.origin, head) {
+                return Some(preflight);
+            }
+        }
+        let policy = ticket.route.map(|id| &self.routes[id.index()].policy);
+        let own_limit = policy.and_then(|policy| policy.rate_limit.as_ref());
+        let limit = own_limit.or(self.rate_limit.as_ref());
+        if let Some(limit) = limit.filter(|limit| !limit.is_after_authentication()) {
+            let refused = limit.charge(ticket, &head.connection, self.clock.monotonic());
+            if refused.is_some() {
+                return refused;
+            }
+        }
+        let is_public = match target {
+            Target::Static(found) => found.public,
+            _ => policy.is_some_and(|policy| !policy.require_auth),
+        };
+        if !is_public && let Some(refused) = self.authenticate(head, ticket, policy) {
+            return Some(refused);
+        }
+        let limit = limit.filter(|limit| limit.is_after_authentication())?;
+        limit.charge(ticket, &head.connection, self.clock.monotonic())
     }
 
-    /// Adds the policies' fields to those of a WebSocket handshake that is accepted.
-    pub fn finish_headers(&self, ticket: &mut Ticket, headers: &mut HeaderMap) {
-        _ = (ticket, headers);
+    /// Asks for everything that is configured: with both an API key and a token, for both.
+    fn authenticate(
+        &self,
+        head: &Head,
+        ticket: &mut Ticket,
+        policy: Option<&RoutePolicy>,
+    ) -> Option<Answer> {
+        if let Some(keys) = &self.api_keys {
+            match keys.check(head) {
+                Ok(key) => ticket.api_key = Some(key),
+                Err(refused) => return Some(*refused),
+            }
+        }
+        let jwt = self.jwt.as_ref()?;
+        let claims = match jwt.check(&head.headers, self.clock.unix()) {
+            Ok(claims) => claims,
+            Err(refused) => return Some(*refused),
+        };
+        let demands = policy.and_then(|policy| policy.demands.as_ref());
+        let refused = demands.and_then(|demands| demands.refuse(&claims));
+        ticket.claims = Some(Box::new(claims));
+        refused
+    }
+
+    /// The end of the way for a request that every policy lets through.
+    fn arrive(&self, head: &Head, target: Target) -> Decision<'_, T> {
+        if let Some(refused) = unreadable(head, &target) {
+            return Decision::Respond(refused);
+        }
+        let limits = match target.route() {
+            Some(id) => self.routes[id.index()].policy.limits,
+            None => self.limits,
+        };
+        let over = declared_too_large(&head.headers, limits.max_body_bytes);
+        match (target, over) {
+            (Target::Route(..) | Target::Mount(..), Some(limit)) => {
+                Decision::Respond(payload_too_large(limit))
+            }
+            (Target::Route(id, params), None) => Decision::Handle {
+                route: self.route(id),
+                id,
+                params,
+                limits,
+            },
+            (Target::Mount(id, prefix_len), None) => Decision::Mounted {
+                mount: self.route(id),
+                id,
+                prefix_len,
+                limits,
+            },
+            (Target::Static(found), _) => self.serve_static(head, &found),
+            (Target::Options(allow), _) => Decision::Respond(problem::options(allow)),
+            (Target::MethodNotAllowed(allow), _) => {
+                Decision::Respond(problem::method_not_allowed(allow))
+            }
+            (Target::Nothing, _) => Decision::Respond(answer(&Problem::not_found())),
+        }
+    }
+
+    fn serve_static(&self, head: &Head, found: &static_files::Found) -> Decision<'_, T> {
+        match head.method {
+            Method::GET | Method::HEAD => {
+                let files = self.static_files.as_ref();
+                match files.and_then(|files| files.select(found, head)) {
+                    Some(file) => Decision::SendFile(file),
+                    None => Decision::Respond(answer(&Problem::not_found())),
+                }
+            }
+            Method::OPTIONS => Decision::Respond(problem::options(READ_METHODS)),
+            _ => Decision::Respond(problem::method_not_allowed(READ_METHODS)),
+        }
+    }
+
+    fn coding(
+        &self,
+        ticket: &Ticket,
+        head: &mut response::Parts,
+        length: Option<u64>,
+    ) -> Option<(&Compression, Coding)> {
+        let compression = self.compression.as_ref()?;
+        let route = ticket.route.map(|id| &self.routes[id.index()].policy);
+        if route.is_some_and(|policy| !policy.compress) {
+            return None;
+        }
+        let coding = compression.choose(ticket.accepted, head, length)?;
+        (!ticket.is_head).then_some((compression, coding))
+    }
+
+    /// Compiles the options of the next route.
+    fn compile_route(
+        &mut self,
+        options: &RouteOptions,
+    ) -> Result<(RouteId, RoutePolicy), ConfigError> {
+        let id = RouteId::from_index(self.routes.len());
+        let rate_limit = match &options.rate_limit {
+            Some(limit) => Some(self.compile_limit(limit, id.0 + 1)?),
+            None => None,
+        };
+        let demands = options.demands();
+        if demands.is_some() && (self.jwt.is_none() || !options.require_auth) {
+            let expected = "none, unless jwt_auth is configured and the route requires it";
+            return Err(ConfigError::value("scopes or roles", "given", expected));
+        }
+        let policy = RoutePolicy {
+            limits: options.limits(self.limits)?,
+            require_auth: options.require_auth,
+            compress: options.compress,
+            rate_limit,
+            demands,
+        };
+        Ok((id, policy))
+    }
+
+    fn compile_limit(
+        &mut self,
+        config: &config::RateLimitConfig,
+        space: u32,
+    ) -> Result<RateLimit, ConfigError> {
+        let counts = self
+            .counts
+            .get_or_insert_with(|| Arc::new(SharedTable::private()));
+        let limit = RateLimit::new("rate_limit", config, counts, space)?;
+        let (is_known, needed) = match limit.by() {
+            By::Address | By::Global => (true, ""),
+            By::ApiKey => (self.api_keys.is_some(), "api_key_auth"),
+            By::Claim(_) => (self.jwt.is_some(), "jwt_auth"),
+        };
+        if is_known {
+            return Ok(limit);
+        }
+        let given = config.by.as_deref().unwrap_or_default();
+        let expected = format!("'ip' or 'global' without {needed}");
+        Err(ConfigError::value(
+            "rate_limit.by",
+            format!("'{given}'"),
+            expected,
+        ))
     }
 }
 
@@ -283,11 +558,49 @@ impl Target {
     }
 }
 
+/// Answers 400 to a target that does not decode. A mounted application may take what is not UTF-8
+/// as it likes, but no NUL; a path below a directory is judged by the names in it.
+fn unreadable(head: &Head, target: &Target) -> Option<Answer> {
+    let refused = match target {
+        Target::Static(_) | Target::Options(_) => return None,
+        Target::Mount(..) => {
+            let has_nul = head.raw_path().contains("%00");
+            has_nul.then(|| "path has a NUL character".to_owned())
+        }
+        Target::Route(..) | Target::MethodNotAllowed(_) | Target::Nothing => {
+            let path = decode_path(head.raw_path()).err();
+            let path = path.map(|error| format!("path: {error}"));
+            path.or_else(|| {
+                Query::parse(head.query())
+                    .err()
+                    .map(|error| error.to_string())
+            })
+        }
+    };
+    refused.map(|detail| answer(&Problem::bad_request(detail)))
+}
+
 /// What a static file can be asked.
 const READ_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS");
 
-fn body_limit(head: &Head, limits: Limits) -> Option<Answer> {
-    declared_too_large(&head.headers, limits.max_body_bytes).map(payload_too_large)
+/// A field that says what a token claims; a client that sends it wants to be taken for somebody.
+const CLAIMS_HEADER: HeaderName = HeaderName::from_static("x-spikard-jwt-claims");
+
+fn declared_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Adds a name to `vary`, unless it is there already.
+fn add_vary(headers: &mut HeaderMap, name: HeaderValue) {
+    let is_there = headers.get_all(VARY).iter().any(|line| {
+        line.to_str().is_ok_and(|line| {
+            let mut names = line.split(',').map(str::trim);
+            names.any(|own| own == "*" || own.as_bytes().eq_ignore_ascii_case(name.as_bytes()))
+        })
+    });
+    if !is_there {
+        headers.append(VARY, name);
+    }
 }
 
 impl<T> fmt::Debug for Pipeline<T> {

@@ -6,6 +6,8 @@ use thiserror::Error;
 
 use super::config::{ConfigError, RateLimitConfig, seconds};
 use super::decision::Limits;
+use super::jwt::Demands;
+use super::rate_limit::RateLimit;
 use crate::routing::RouteError;
 
 /// The number of a route or mount in its pipeline, in the order of registration.
@@ -46,6 +48,8 @@ pub(super) struct RoutePolicy {
     pub(super) limits: Limits,
     pub(super) require_auth: bool,
     pub(super) compress: bool,
+    pub(super) rate_limit: Option<RateLimit>,
+    pub(super) demands: Option<Demands>,
 }
 
 /// What a route says about the policies around it; the default follows the server's configuration.
@@ -96,20 +100,25 @@ impl RouteOptions {
         super::config::from_json(json)
     }
 
-    /// Checks the options and fills what they leave open from the server's limits.
-    pub(super) fn policy(&self, server: Limits) -> Result<RoutePolicy, ConfigError> {
+    /// Fills what the options leave open from the server's limits.
+    pub(super) fn limits(&self, server: Limits) -> Result<Limits, ConfigError> {
         let request_timeout = match self.request_timeout {
             None => server.request_timeout,
             Some(own) => seconds("request_timeout", own)?,
         };
-        Ok(RoutePolicy {
-            limits: Limits {
-                max_body_bytes: self.max_body_size.unwrap_or(server.max_body_bytes),
-                request_timeout,
-            },
-            require_auth: self.require_auth,
-            compress: self.compress,
+        Ok(Limits {
+            max_body_bytes: self.max_body_size.unwrap_or(server.max_body_bytes),
+            request_timeout,
         })
+    }
+
+    /// Returns what the route asks of a token, `None` for nothing beyond its being right.
+    pub(super) fn demands(&self) -> Option<Demands> {
+        let demands = Demands {
+            scopes: self.scopes.clone(),
+            roles: self.roles.clone(),
+        };
+        (demands != Demands::default()).then_some(demands)
     }
 }
 

@@ -38,6 +38,10 @@ struct Mount {
 
 /// An open directory and how its files are served.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting with a name of its own"
+)]
 struct Directory {
     root: OwnedFd,
     index_file: bool,
@@ -167,13 +171,11 @@ impl Mount {
 /// `None` for everything that is not plainly the name of a file below: `..` in any spelling, an
 /// encoded slash, a backslash, an empty segment, a control character, a hidden file.
 fn relative_path(rest: &str) -> Option<(String, bool)> {
-    let rest = rest.strip_prefix('/').unwrap_or(rest);
-    let (names, is_directory) = match rest.strip_suffix('/') {
-        Some(names) => (names, true),
-        None => (rest, rest.is_empty()),
-    };
+    let is_directory = rest.ends_with('/');
+    let names = rest.strip_prefix('/').unwrap_or(rest);
+    let names = names.strip_suffix('/').unwrap_or(names);
     let mut path = String::with_capacity(names.len());
-    for raw in names.split('/').filter(|_| !rest.is_empty()) {
+    for raw in names.split('/').filter(|_| !names.is_empty()) {
         let name = decode_path(raw).ok()?;
         let is_hidden = name.starts_with('.') && name != ".well-known";
         let is_odd = |c: char| c == '/' || c == '\\' || c.is_control();
@@ -406,7 +408,11 @@ fn open_beneath(
 }
 
 /// The same step by step from descriptor to descriptor; follows no link at all.
-fn walk_beneath(root: &OwnedFd, path: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+pub(super) fn walk_beneath(
+    root: &OwnedFd,
+    path: &str,
+    flags: OFlags,
+) -> rustix::io::Result<OwnedFd> {
     let flags = flags | OFlags::NOFOLLOW;
     let (parents, name) = path.rsplit_once('/').unwrap_or(("", path));
     let mut parent: Option<OwnedFd> = None;
