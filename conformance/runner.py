@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from conformance.case import Case, Suite
 
 OK, BROKEN, SKIPPED = "ok", "BROKEN", "-"
+_LISTED = 3  # cases with one reason that are still listed one by one
 _EXPECTED = Path(__file__).parent / "expected"
 
 
@@ -280,13 +281,25 @@ def _print_table(
                     + " ".join(_paint(f"{mark:{max(width, 6)}}") for mark in marks)
                     + f" {case.title}"
                 )
-    for command, column in zip(commands, columns, strict=False):
-        for title, wanted in (("broken", BROKEN), ("not applicable", SKIPPED)):
-            listed = [(id, result) for id, result in column.items() if result.outcome == wanted]
-            if listed:
-                print(f"\n{command.name}, {title}:")
-            for id, result in listed:
-                print(f"  {id:24} {result.reason}")
+    for command, column in zip(commands, columns, strict=True):
+        _print_reasons(f"{command.name}, broken", column, BROKEN)
+        _print_reasons(f"{command.name}, not applicable", column, SKIPPED)
+
+
+def _print_reasons(title: str, column: dict[str, Result], wanted: str) -> None:
+    """List the results of one outcome; cases that share a reason share a line."""
+    by_reason: dict[str, list[str]] = {}
+    for id, result in column.items():
+        if result.outcome == wanted:
+            by_reason.setdefault(result.reason, []).append(id)
+    if by_reason:
+        print(f"\n{title}:")
+    for reason, ids in by_reason.items():
+        if len(ids) > _LISTED:
+            print(f"  {f'{len(ids)} cases':24} {reason}: {ids[0]} to {ids[-1]}")
+        else:
+            for id in ids:
+                print(f"  {id:24} {reason}")
 
 
 def _write_json(

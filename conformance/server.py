@@ -54,6 +54,9 @@ class Options:
         app: `module:attribute` of the application.
         root_path: prefix under which a proxy is said to mount the application.
         environment: further environment variables as (name, value) pairs.
+        certificate, key: PEM files other than the run's own.
+        port: a port to insist on; 0 takes a free one.
+        open_files: limit of open descriptors, 0 for the system's.
         arguments: further command-line arguments, for flags that only spikard has.
         shrunk_timers: limits of seconds rather than tens of seconds, for the cases that wait for them.
     """
@@ -62,10 +65,14 @@ class Options:
     root_path: str = ""
     uds: bool = False
     tls: bool = False
+    certificate: str = ""
+    key: str = ""
     workers: int = 1
     lifespan: str = "auto"
     trusted_proxies: str = ""
     access_log: bool = False
+    port: int = 0
+    open_files: int = 0
     shrunk_timers: bool = False
     environment: tuple[tuple[str, str], ...] = ()
     arguments: tuple[str, ...] = ()
@@ -105,7 +112,10 @@ class Flags:
 
 KNOWN = {
     "spikard": Flags(default="spikard {app} --host 127.0.0.1 --port {port}"),
-    "uvicorn": Flags(default="uvicorn {app} --host 127.0.0.1 --port {port}"),
+    "uvicorn": Flags(
+        default="uvicorn {app} --host 127.0.0.1 --port {port}",
+        no_access_log=("--no-access-log", "--log-level", "warning"),
+    ),
     "granian": Flags(
         default="granian {app} --interface asgi --no-respawn-failed-workers --host 127.0.0.1 --port {port}",
         root_path=("--url-path-prefix", "{}"),
@@ -157,17 +167,13 @@ class Command:
             (options.access_log, flags.access_log, ""),
             (not options.access_log, flags.no_access_log, ""),
         ]
-        chain = certificates.server() if options.tls else None
+        certificate, key = options.certificate, options.key
+        if options.tls and not certificate:
+            chain = certificates.server()
+            certificate, key = str(chain.certificate), str(chain.key)
         for on, template, value in wanted:
             if on:
-                words += [
-                    word.format(
-                        value,
-                        cert=chain.certificate if chain else "",
-                        key=chain.key if chain else "",
-                    )
-                    for word in template
-                ]
+                words += [word.format(value, cert=certificate, key=key) for word in template]
         return [*words, *options.arguments]
 
     def environment(self, options: Options, observer: str) -> dict[str, str]:
@@ -222,11 +228,11 @@ class Server:
         self._log = Path(self._directory.name, "log")
         self._seen = 0
         uds = str(Path(self._directory.name, "socket"))
-        port = 0 if options.uds else _free_port()
+        port = 0 if options.uds else options.port or _free_port()
         self.address: Address = uds if options.uds else ("127.0.0.1", port)
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                command.line(options, port, uds),
+                _limited(command.line(options, port, uds), options.open_files),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -335,6 +341,12 @@ class Server:
             os.killpg(self.process.pid, signal.SIGKILL)  # the group is this server's own session
         self.process.wait()
         self._directory.cleanup()
+
+
+def _limited(words: list[str], open_files: int) -> list[str]:
+    if not open_files:
+        return words
+    return ["sh", "-c", f'ulimit -n {open_files} && exec "$@"', "sh", *words]
 
 
 def _executable(words: list[str]) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import builtins
 import contextvars
+import ctypes
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -503,6 +504,24 @@ async def part_then_wait(call: Call) -> None:
     call.note("sent-first")
     await _releases.setdefault(call.tag, asyncio.Event()).wait()
     await call.part(b"last", more=False)
+
+
+@http
+async def release_later(call: Call) -> None:
+    """Answer half a second later, as work in flight while the server stops."""
+    await asyncio.sleep(0.5)
+    await call.answer(b"late")
+
+
+@http
+async def die(call: Call) -> None:
+    """End the process: by an exit code, a segmentation fault or an abort."""
+    call.note("dying", os.getpid())
+    if call.suffix == "segfault":
+        ctypes.string_at(0)
+    if call.suffix == "abort":
+        os.abort()
+    os._exit(int(call.suffix))
 
 
 @http

@@ -194,7 +194,8 @@ def _goes_away(trial: Trial, data: bytes, codes: tuple[int, ...]) -> None:
     client = Http2(trial)
     client.connection.send(data)
     found = client.goaway()
-    check(found in codes or found == -1, f"GOAWAY with {found:#x}")
+    # RFC 9113 §7: a code is for information, and PROTOCOL_ERROR is the unspecific one.
+    check(found in (*codes, PROTOCOL_ERROR, -1), f"GOAWAY with {found:#x}")
     if found != -1:
         client.connection.rest()
 
@@ -283,7 +284,7 @@ def rapid_reset(trial: Trial) -> None:
     check(code in (ENHANCE_YOUR_CALM, -1), f"GOAWAY with {code:#x}")
     flat(trial, before, 8 * MIB)
     calls = len(trial.observer.settled(trial.tag, "called"))
-    check(calls <= 1000, f"{calls} handlers were started")
+    check(calls <= 200, f"{calls} handlers were started")
 
 
 @case("D02", "made-you-reset ends with GOAWAY; the handlers are cancelled")
