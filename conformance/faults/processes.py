@@ -159,7 +159,7 @@ def out_of_descriptors(trial: Trial) -> None:
     "X22", MUST, "SIGTERM: work is finished, idle connections end, exit code 0", needs={"timers"}
 )
 def graceful_stop(trial: Trial) -> None:
-    server = trial.start(Options(environment=(("SPIKARD_SHUTDOWN_TIMEOUT", "5"),)))
+    server = trial.start(Options(environment=(("SPIKARD_TIMEOUT_GRACEFUL_SHUTDOWN", "5"),)))
     idle = trial.connect(server=server)
     idle.ask("/ping")
     working = trial.connect(server=server)
@@ -199,7 +199,7 @@ def hung_stop(trial: Trial) -> None:
     "X22-http2", MUST, "SIGTERM: GOAWAY, and streams in flight finish", needs={"timers", "http2"}
 )
 def http2_stop(trial: Trial) -> None:
-    server = trial.start(Options(environment=(("SPIKARD_SHUTDOWN_TIMEOUT", "5"),)))
+    server = trial.start(Options(environment=(("SPIKARD_TIMEOUT_GRACEFUL_SHUTDOWN", "5"),)))
     client = Http2(trial, connection=trial.connect(server=server))
     stream = client.request("release-later")
     trial.seen("called")
