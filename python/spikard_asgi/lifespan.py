@@ -100,7 +100,7 @@ class Lifespan:
             await self.application(scope, self._events.get, self._send)
         except asyncio.CancelledError as error:
             self._error = error
-        except BaseException as error:  # an application may raise anything
+        except BaseException as error:  # noqa: BLE001  # an application may raise anything
             self._error = error
         finally:
             self._started.set()
