@@ -53,6 +53,11 @@ class Codec:
     from_builtins: Callable[[Any], Any]
     coerce: Callable[[Any], Any]
 
+    @property
+    def takes_list(self) -> bool:
+        """Whether the codec itself, not the annotation, wants every value of a repeated key."""
+        return False
+
     def from_text(self, raw: Any) -> Any:
         """Convert a raw string, a list of them, or a dict of either."""
         return self.from_builtins(self.coerce(raw))

@@ -114,6 +114,8 @@ def compile_endpoint(
     fail: Fail,
     singleton: Callable[[Any], Any],
     pre_handler: Callable[[Request], Awaitable[Response | None]] | None = None,
+    stream: Callable[[Any], Response] = StreamingResponse,
+    handler: Callable[..., Any] | None = None,
 ) -> Compiled:
     """Return the endpoint of a plan.
 
@@ -125,8 +127,11 @@ def compile_endpoint(
         singleton: Returns the holder of a singleton provider's value (``ready``, ``value``,
             ``await make()``).
         pre_handler: Runs the hooks of that name.
+        stream: Makes a response of what a generator handler yields.
+        handler: Called in the place of the plan's own function.
     """
-    return _Writer(plan, in_thread, respond, fail, singleton, pre_handler).compiled()
+    writer = _Writer(plan, in_thread, respond, fail, singleton, pre_handler, stream, handler)
+    return writer.compiled()
 
 
 class _Writer:
@@ -140,13 +145,15 @@ class _Writer:
         fail: Fail,
         singleton: Callable[[Any], Any],
         pre_handler: Callable[[Request], Awaitable[Response | None]] | None,
+        stream: Callable[[Any], Response],
+        handler: Callable[..., Any] | None,
     ) -> None:
         self._plan = plan
-        self._handler: Callable[..., Any] = plan.signature.function
+        self._handler: Callable[..., Any] = handler or plan.signature.function
         self._streams = _is_generator(self._handler)
         self._awaits = is_async_callable(self._handler)
         if in_thread and not self._awaits and not self._streams:
-            self._handler, self._awaits = _threaded(self._handler), True
+            self._handler, self._awaits = threaded(self._handler), True
         self._pre_handler = pre_handler
         self._respond = respond
         self._singleton = singleton
@@ -156,7 +163,7 @@ class _Writer:
             "fail": fail,
             "BackgroundTasks": BackgroundTasks,
             "Response": Response,
-            "StreamingResponse": StreamingResponse,
+            "stream": stream,
             "pre_handler": pre_handler,
             "finish": _finish,
             "failed": _failed,
@@ -213,7 +220,7 @@ class _Writer:
         generators = any("generator" in step.provider.kind for step in steps)
         call = f"handler({self._passed(self._plan.bindings)})"
         if self._streams:
-            call = f"StreamingResponse({call})"
+            call = f"stream({call})"
         elif self._awaits:
             call = f"await {call}"
         if self._pre_handler is not None:
@@ -331,15 +338,9 @@ class _Writer:
         if kind == "response":
             self._wants.add("response")
             return "injected"
-        if kind in ("message", "websocket"):
-            return self._peer(kind)
+        # A message's place holds the connection too: `conversation` puts the messages there.
         self._wants.add("request")
         return "request.headers" if kind == "headers" else "request"
-
-    def _peer(self, kind: str) -> str:
-        """Name a value that the WebSocket door passes besides the leaves."""
-        self._wants.add("request")
-        return f"request.{kind}"
 
 
 def _body_arg(plan: Plan) -> ArgSpec:
@@ -363,7 +364,7 @@ def _is_generator(handler: Callable[..., Any]) -> bool:
     return "generator" in kind_of(handler)
 
 
-def _threaded(handler: Callable[..., Any]) -> Callable[..., Any]:
+def threaded(handler: Callable[..., Any]) -> Callable[..., Any]:
     """Return a coroutine function that runs a handler in the loop's thread pool."""
 
     async def in_thread(*args: Any, **kwargs: Any) -> Any:

@@ -263,6 +263,10 @@ class Planner:
     def _framework(self, parameter: Parameter) -> Binding | None:
         classes = [part for part in surface(parameter.annotation) if isinstance(part, type)]
         for cls in classes:
+            if cls.__name__ == "WebSocket" and cls.__module__ == "spikard.websockets":
+                if self._protocol != "websocket":
+                    raise parameter.wrong("a WebSocket is given to websocket handlers only")
+                return Binding(parameter, "websocket")
             if issubclass(cls, Request):
                 return Binding(parameter, "request")
             if issubclass(cls, State):
@@ -273,10 +277,6 @@ class Planner:
                 return Binding(parameter, "headers")
             if issubclass(cls, Response):
                 return Binding(parameter, "response")
-            if cls.__name__ == "WebSocket" and cls.__module__ == "spikard.websockets":
-                if self._protocol != "websocket":
-                    raise parameter.wrong("a WebSocket is given to websocket handlers only")
-                return Binding(parameter, "websocket")
         return None
 
     def _provider(self, parameter: Parameter) -> Provide | None:
@@ -398,6 +398,7 @@ class Planner:
                     leaf.converter = self._codec(parameter, wanted)
         if (annotation is not Any and _bare(annotation) is not str) or _has_extras(annotation):
             leaf.codec = self._codec(parameter, annotation)
+            leaf.many = leaf.many or (leaf.codec.takes_list and source in ("query", "header"))
         self._leaves.append(leaf)
         return Binding(parameter, "leaf", len(self._leaves) - 1)
 

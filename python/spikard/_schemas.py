@@ -7,7 +7,6 @@ JSON's own types: a ``format: uuid`` stays a string unless the handler's annotat
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
@@ -15,13 +14,13 @@ import msgspec
 
 from spikard._codecs import Codec, bool_text, float_text, int_text, register_codec
 from spikard._signature import MISSING, Parameter, Signature
-from spikard._violations import Error, Loc
 from spikard.exceptions import NotAvailableError, RegistrationError
 from spikard.params import Body, Cookie, Header, Path, Query
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from spikard._violations import Error, Loc
     from spikard.routing import RouteOptions
 
 __all__ = ["JsonSchema", "schema_signature"]
@@ -88,6 +87,12 @@ class SchemaCodec(Codec):
         self.decode_json = self._decode_json
         self.decode_msgpack = self._decode_msgpack
         self.from_builtins = self._from_builtins
+
+    @property
+    def takes_list(self) -> bool:
+        """Whether the schema is of an array."""
+        kinds = self._schema.get("type")
+        return kinds == "array" or (isinstance(kinds, list) and "array" in kinds)
 
     def _decode_json(self, data: Any) -> Any:
         return self._from_builtins(msgspec.json.decode(data))

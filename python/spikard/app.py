@@ -11,8 +11,9 @@ import functools
 import inspect
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
+from spikard._codecs import Codec, codec
 from spikard._container import Container, Singletons
 from spikard._endpoint import ArgSpec, BodySpec, RouteSpec, compile_endpoint
 from spikard._extract import Extractor
@@ -20,9 +21,12 @@ from spikard._failures import Failures
 from spikard._hooks import run_on_request, run_on_response, run_pre_handler, run_pre_validation
 from spikard._plan import Planner
 from spikard._problems import problem_of
+from spikard._socket_endpoint import conversation, socket_endpoint, socket_failure
 from spikard.datastructures import Request, State
 from spikard.di import Overrides, Provide
-from spikard.exceptions import HTTPException, NotAvailableError, RouteError
+from spikard.events import event_response
+from spikard.exceptions import HTTPException, NotAvailableError, RegistrationError, RouteError
+from spikard.responses import Response
 from spikard.routing import (
     POLICY_OPTIONS,
     BoundRoute,
@@ -39,8 +43,8 @@ if TYPE_CHECKING:
 
     from spikard._plan import Plan
     from spikard._result import Result
+    from spikard._signature import Parameter
     from spikard.config import ServerConfig
-    from spikard.responses import Response
 
 __all__ = ["Spikard"]
 
@@ -331,7 +335,10 @@ class Spikard(Router):
             fail=fail,
             singleton=self.singletons.cell,
             pre_handler=functools.partial(run_pre_handler, pre_handler) if pre_handler else None,
+            stream=result.stream if route.protocol == "http" else event_response,
         )
+        if route.protocol == "websocket":
+            return self._socket(bound, plan)
         spec = RouteSpec(
             methods=bound.methods,
             path=bound.path,
@@ -345,17 +352,53 @@ class Spikard(Router):
             media_type=result.media_type,
             explain=self._explain(plan, compiled.order),
             fail=fail,
-            options={
-                name: bound.options[name]  # type: ignore[literal-required]
-                for name in POLICY_OPTIONS
-                if name in bound.options
-            },
+            options=_policy(bound),
             simple=compiled.simple,
             protocol=route.protocol,
         )
         if self._needs_request(bound, plan, fail):
             self._through_request(spec, bound, plan, compiled.order)
         return spec
+
+    def _socket(self, bound: BoundRoute, plan: Plan) -> RouteSpec:
+        """Return the spec of a WebSocket route: its call takes the `WebSocket` alone."""
+        route = bound.route
+        if plan.body is not None:
+            raise RegistrationError(f"{route.signature.owner}: a WebSocket route has no body")
+        handler = route.handler
+        message = next((each for each in plan.bindings if each.kind == "message"), None)
+        if message is not None:
+            parameter = message.parameter
+            place = parameter.name if parameter.keyword else parameter.position
+            decoder = _message_codec(bound, parameter)
+            in_thread = bound.options.get("sync_to_thread", True)
+            handler = conversation(handler, place, decoder, in_thread=in_thread)
+        compiled = compile_endpoint(
+            plan,
+            in_thread=False,
+            respond=_vessel,
+            fail=socket_failure,
+            singleton=self.singletons.cell,
+            handler=handler,
+        )
+        fail = self.failures(bound.chain)
+        return RouteSpec(
+            methods=bound.methods,
+            path=bound.path,
+            name=bound.name,
+            call=socket_endpoint(compiled.call, Extractor(plan), compiled.order),
+            is_async=True,
+            args=(self._adopting(ArgSpec("request", "request")),),
+            body=None,
+            encode=route.result.encode,
+            status_code=101,
+            media_type=b"",
+            explain=self._explain(plan, compiled.order),
+            fail=fail,
+            options=_policy(bound),
+            simple=False,
+            protocol="websocket",
+        )
 
     def _hooks(self, bound: BoundRoute, name: str) -> list[Any]:
         return [hook for router in bound.chain for hook in router.hooks[name]]
@@ -488,6 +531,30 @@ class Spikard(Router):
         from spikard import _door
 
         await _door.asgi(self, scope, receive, send)
+
+
+def _policy(bound: BoundRoute) -> dict[str, Any]:
+    given: dict[str, Any] = {**bound.options}
+    return {name: given[name] for name in POLICY_OPTIONS if name in given}
+
+
+def _message_codec(bound: BoundRoute, parameter: Parameter) -> Codec | None:
+    annotation = parameter.annotation
+    schema = bound.options.get("message_schema")
+    if schema is not None:
+        from spikard._schemas import JsonSchema
+
+        annotation = Annotated[annotation, JsonSchema(schema)]
+    elif annotation is Any:
+        return None
+    try:
+        return codec(annotation)
+    except TypeError as exc:
+        raise parameter.wrong(str(exc)) from exc
+
+
+def _vessel(_: Any) -> Response:
+    return Response()
 
 
 def _body_spec(plan: Plan) -> BodySpec | None:

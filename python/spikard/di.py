@@ -78,31 +78,39 @@ class Provide:
         return f"Provide({name_of(self.dependency)})"
 
 
-class Depends:
-    """Inject what a factory makes: ``user: Annotated[User, Depends(current_user)]``.
+if TYPE_CHECKING:
 
-    Args:
-        dependency: As in `Provide`; default: the parameter's own type.
-        use_cache: Make it once per request for all that ask for this factory.
-    """
+    class Depends(Any):  # type: ignore[misc] # as a default it fits a parameter of any type
+        """See the class of this name below."""
 
-    __slots__ = ("dependency", "use_cache")
-
-    if TYPE_CHECKING:
+        dependency: Callable[..., Any] | None
+        use_cache: bool
 
         def __new__(
             cls, dependency: Callable[..., Any] | None = None, *, use_cache: bool = True
         ) -> Any:
             """Return what type checkers accept as a default of any parameter."""
 
-    def __init__(
-        self, dependency: Callable[..., Any] | None = None, *, use_cache: bool = True
-    ) -> None:
-        self.dependency = dependency
-        self.use_cache = use_cache
+else:
 
-    def __repr__(self) -> str:
-        return f"Depends({name_of(self.dependency)})"
+    class Depends:
+        """Inject what a factory makes: ``user: Annotated[User, Depends(current_user)]``.
+
+        Args:
+            dependency: As in `Provide`; default: the parameter's own type.
+            use_cache: Make it once per request for all that ask for this factory.
+        """
+
+        __slots__ = ("dependency", "use_cache")
+
+        def __init__(
+            self, dependency: Callable[..., Any] | None = None, *, use_cache: bool = True
+        ) -> None:
+            self.dependency = dependency
+            self.use_cache = use_cache
+
+        def __repr__(self) -> str:
+            return f"Depends({name_of(self.dependency)})"
 
 
 def kind_of(function: Callable[..., Any]) -> Kind:

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spikard._codecs import encode_json
+from spikard.responses import StreamingResponse, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
 
-__all__ = ["KEEP_ALIVE_SECONDS", "SseEvent", "encode_event", "event_stream"]
+__all__ = ["KEEP_ALIVE_SECONDS", "SseEvent", "encode_event", "event_response", "event_stream"]
 
 KEEP_ALIVE_SECONDS = 15.0
 """Silence after which a comment is sent, so that proxies do not close an idle stream."""
@@ -60,6 +61,13 @@ def encode_event(event: Any) -> bytes:
     normal = text.replace("\r\n", "\n").replace("\r", "\n")
     lines += [f"data: {line}" for line in normal.split("\n")]
     return ("\n".join(lines) + "\n\n").encode()
+
+
+def event_response(source: Any, status_code: int = 200) -> StreamingResponse:
+    """Return the response that sends what a handler yields, sync or async, as events."""
+    headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+    stream = event_stream(source if hasattr(source, "__anext__") else in_thread(source))
+    return StreamingResponse(stream, status_code, headers, "text/event-stream")
 
 
 async def event_stream(

@@ -334,6 +334,16 @@ _END = object()
 
 
 async def _sync_chunks(source: Iterable[Any]) -> AsyncGenerator[bytes, None]:
+    items = in_thread(source)
+    try:
+        async for chunk in items:
+            yield chunk.encode() if isinstance(chunk, str) else chunk
+    finally:
+        await items.aclose()
+
+
+async def in_thread(source: Iterable[Any]) -> AsyncGenerator[Any, None]:
+    """Yield the items of a sync iterator, each made in the loop's thread pool."""
     import asyncio
 
     iterator = iter(source)
@@ -343,7 +353,7 @@ async def _sync_chunks(source: Iterable[Any]) -> AsyncGenerator[bytes, None]:
             chunk = await asyncio.to_thread(next, iterator, _END)
             if chunk is _END:
                 return
-            yield chunk.encode() if isinstance(chunk, str) else chunk  # type: ignore[misc]
+            yield chunk
     finally:
         close = getattr(iterator, "close", None)
         if close is not None:

@@ -203,12 +203,7 @@ class Door:
             if not body or (spec.body.media == "json" and media != "application/json"):
                 raise DoesNotFit
             return self._converted(arg, memoryview(body))
-        raws = {
-            "path": lambda: [request.path_params[arg.name]],
-            "query": lambda: request.query_params.getlist(arg.name)[slice(None)],
-            "header": lambda: request.headers.getlist(arg.name),
-            "cookie": lambda: [v for k, v in request.cookies.items() if k == arg.name],
-        }[arg.source]()
+        raws = self._raws(arg, request)
         if not raws:
             if arg.required:
                 raise DoesNotFit
@@ -217,6 +212,16 @@ class Door:
         if arg.kind == "convert":
             return self._converted(arg, raw)
         return self._parsed(arg.kind, raw)
+
+    @staticmethod
+    def _raws(arg: ArgSpec, request: Request) -> list[str]:
+        if arg.source == "path":
+            return [request.path_params[arg.name]]
+        if arg.source == "cookie":
+            return [value for name, value in request.cookies.items() if name == arg.name]
+        if arg.source == "header":
+            return request.headers.getlist(arg.name)
+        return request.query_params.getlist(arg.name)
 
     @staticmethod
     def _converted(arg: ArgSpec, raw: Any) -> Any:

@@ -28,7 +28,7 @@ class Pool:
 
 
 class Repo:
-    def __init__(self, pool: Pool, tenant: Header[str] = "none") -> None:
+    def __init__(self, pool: Pool, tenant: Annotated[str, Header()] = "none") -> None:
         self.pool = pool
         self.tenant = tenant
 
@@ -248,7 +248,7 @@ def test_teardown_that_raises_is_logged_and_the_others_still_run(door, caplog):
     app.provide("good", Provide(good, use_cache=True)).provide("bad", Provide(bad))
 
     @app.get("/")
-    async def handler(bad, good) -> int:
+    async def handler(bad, good) -> Any:
         return bad
 
     assert door(app).get("/").json() == 2
@@ -307,7 +307,7 @@ def test_independent_coroutines_run_at_once(door):
         async def factory() -> str:
             arrived.append(name)
             # Waits for the other: in sequence this would never end.
-            while len(arrived) < 2:
+            while len(arrived) < 2:  # noqa: ASYNC110 - any event would name the order
                 await asyncio.sleep(0)
             return name
 
@@ -403,7 +403,7 @@ def test_cycle_is_an_error_at_freeze_that_prints_it():
     @app.get("/")
     async def handler(a) -> None: ...
 
-    with pytest.raises(DependencyError, match="service_a.* → .*service_b.* → .*service_a"):
+    with pytest.raises(DependencyError, match=r"service_a.* → .*service_b.* → .*service_a"):
         app.freeze()
 
 

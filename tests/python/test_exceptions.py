@@ -108,7 +108,7 @@ def test_handler_of_a_class_gets_its_subclasses(is_async, takes_request, door):
     def sync_with_request(request: Request, exc: Exception) -> Response:
         return answer(exc)
 
-    handlers = {
+    handlers: dict[Any, Any] = {
         (True, True): with_request,
         (True, False): alone,
         (False, True): sync_with_request,

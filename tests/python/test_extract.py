@@ -82,7 +82,7 @@ def test_violated_rule_of_a_query_parameter(annotation, value, kind, msg, ctx, d
     async def handler(value):
         raise AssertionError("must not be reached")
 
-    handler.__annotations__["value"] = Query[resolved(annotation)]
+    handler.__annotations__["value"] = Query.__class_getitem__(resolved(annotation))
     app.get("/")(handler)
     answer = door(app).get(f"/?value={value}")
     assert answer.status == 422
@@ -120,7 +120,7 @@ def test_violated_rule_of_a_body_field(annotation, value, kind, msg, ctx, door):
     async def handler(item):
         raise AssertionError("must not be reached")
 
-    handler.__annotations__["item"] = Body[shape]
+    handler.__annotations__["item"] = Body.__class_getitem__(shape)
     app.post("/")(handler)
     answer = door(app).post("/", json={"field": value})
     error = {"type": kind, "loc": ["body", "field"], "msg": msg, "input": value}
@@ -143,7 +143,7 @@ def test_all_errors_of_parameters_and_body_are_in_one_answer(door):
 
     @app.post("/{item_id}")
     async def handler(
-        item_id: int, item: Body[Item], x_token: Header[str], limit: Query[int] = 1
+        item_id: int, item: Body[Item], x_token: Header[str], limit: int = 1
     ) -> None: ...
 
     answer = door(app).post(
