@@ -135,6 +135,8 @@ pub struct Ticket {
     /// A response to HEAD has no body, whatever its fields say.
     pub(super) is_head: bool,
     pub(super) is_https: bool,
+    /// The client reads gRPC statuses only.
+    pub(super) is_grpc: bool,
     pub(super) request_id: Option<HeaderValue>,
     pub(super) accepted: Accepted,
     pub(super) origin: Origin,

@@ -21,6 +21,7 @@ use crate::message::head::{Head, Scheme};
 use crate::message::percent::decode_path;
 use crate::message::problem::Problem;
 use crate::message::query::Query;
+use crate::protocol::grpc::request::is_call;
 use crate::routing::{Lookup, RouteTable};
 
 mod api_key;
@@ -35,6 +36,7 @@ mod encoded_body;
 mod encoder;
 mod file;
 mod file_body;
+mod grpc_refusal;
 mod hosts;
 mod jwt;
 mod problem;
@@ -246,6 +248,7 @@ impl<T> Pipeline<T> {
         }
         let mut ticket = Ticket {
             is_head: head.method == Method::HEAD,
+            is_grpc: head.method == Method::POST && is_call(&head.headers),
             is_https: head.connection.scheme == Scheme::Https,
             request_id: self
                 .request_ids
@@ -304,7 +307,9 @@ impl<T> Pipeline<T> {
             ResponseBody::Full(bytes) => Some(bytes.len() as u64),
             ResponseBody::Stream(_) => declared_length(&head.headers),
         };
-        if let Some((compression, coding)) = self.coding(ticket, head, length) {
+        if ticket.is_grpc {
+            body = grpc_refusal::translate(head, body);
+        } else if let Some((compression, coding)) = self.coding(ticket, head, length) {
             body = compression.wrap(coding, head, body);
         }
         self.finish_fields(ticket, &mut head.headers);

@@ -394,3 +394,53 @@ fn zero_concurrency_is_an_error_and_the_rest_is_passed_on() {
     };
     assert_eq!(app.pipeline.concurrency(), expected);
 }
+
+#[test]
+fn a_refused_grpc_call_ends_with_a_status_instead_of_a_document() {
+    let mut app = App::new(&json!({
+        "jwt_auth": {"secret": "a secret of at least thirty-two bytes"},
+        "rate_limit": {"per_second": 0.001, "burst": 1},
+        "max_body_size": 10,
+    }));
+    app.add(
+        "POST",
+        "/pkg.Service/Open",
+        &json!({
+            "require_auth": false, "rate_limit": {"per_second": 1, "burst": 100},
+        }),
+    );
+    let grpc = ("content-type", "application/grpc+proto");
+    for (target, fields, code) in [
+        ("/pkg.Service/Method", &[grpc] as &[_], Some("16")),
+        ("/pkg.Service/Method", &[grpc], Some("8")),
+        (
+            "/pkg.Service/Open",
+            &[grpc, ("content-length", "11")],
+            Some("8"),
+        ),
+        ("/pkg.Service/Open", &[grpc], None),
+        (
+            "/pkg.Service/Open",
+            &[
+                ("content-type", "application/json"),
+                ("content-length", "11"),
+            ],
+            None,
+        ),
+    ] {
+        let reply = app.send(head("POST", target, fields));
+        assert_eq!(
+            reply.field("grpc-status").as_deref(),
+            code,
+            "{target} {fields:?}"
+        );
+        if code.is_some() {
+            assert_eq!((reply.status.as_u16(), reply.body.len()), (200, 0));
+            assert_eq!(
+                reply.field("content-type").as_deref(),
+                Some("application/grpc")
+            );
+            assert!(reply.field("grpc-message").is_some());
+        }
+    }
+}
