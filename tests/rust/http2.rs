@@ -19,8 +19,10 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use spikard::message::body::{Aborted, BodyError, ResponseBody};
 use spikard::message::head::{Connection, Endpoint, Head, Memo, Scheme};
-use spikard::server::http2::{Budget, Http2Limits, MinRate, serve};
-use spikard::server::shutdown::{self, Stop, StopSender};
+use spikard::server::http2::{Budget, Http2Limits, PREFACE, Preface, serve};
+use spikard::server::limits::Limits;
+use spikard::server::shutdown::Stop;
+use spikard::server::watch::Watch;
 use spikard::server::{Answer, Application, Exchange, Fault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::Notify;
@@ -276,13 +278,18 @@ impl Body for Endless {
 /// A connection that is being served.
 struct Served {
     app: Rc<App>,
-    stop: StopSender,
+    watch: Watch,
     task: JoinHandle<()>,
 }
 
 fn start(limits: Http2Limits) -> (Served, DuplexStream) {
+    start_with(limits, Preface::Expected)
+}
+
+fn start_with(limits: Http2Limits, preface: Preface) -> (Served, DuplexStream) {
     let (ours, theirs) = duplex(PIPE_BYTES);
-    let (stop, receiver) = shutdown::channel();
+    let watch = Watch::new(Rc::new(Limits::default()));
+    let (_, activity) = watch.add();
     let app = Rc::new(App::default());
     let connection = Arc::new(Connection {
         peer: Endpoint::Unix(None),
@@ -293,12 +300,13 @@ fn start(limits: Http2Limits) -> (Served, DuplexStream) {
     });
     let task = spawn_local(serve(
         ours,
+        preface,
         Rc::clone(&app),
         connection,
         Rc::new(limits),
-        receiver,
+        activity,
     ));
-    (Served { app, stop, task }, theirs)
+    (Served { app, watch, task }, theirs)
 }
 
 async fn connect(limits: Http2Limits) -> (Served, SendRequest<Bytes>, JoinHandle<Option<Reason>>) {
@@ -684,7 +692,7 @@ fn a_graceful_stop_lets_streams_finish_and_refuses_new_ones() {
         let request = Request::post("http://a/echo").body(()).unwrap();
         let (response, mut send) = client.send_request(request, false).unwrap();
         until(|| served.app.calls.get() == 1).await;
-        served.stop.send(Stop::Graceful);
+        served.watch.stop(Stop::Graceful);
         while fetch(&mut client, get("/hello")).await.is_ok() {}
         send.send_data("done".into(), true).unwrap();
         let (bytes, _) = drain(&mut response.await.unwrap().into_body())
@@ -700,7 +708,7 @@ fn a_graceful_stop_lets_streams_finish_and_refuses_new_ones() {
 fn an_idle_connection_ends_at_a_graceful_stop() {
     local(async {
         let (served, _client, connection) = connect(Http2Limits::default()).await;
-        served.stop.send(Stop::Graceful);
+        served.watch.stop(Stop::Graceful);
         served.task.await.unwrap();
         assert_eq!(connection.await.unwrap(), None);
     });
@@ -711,7 +719,7 @@ fn a_client_that_ignores_the_graceful_stop_is_left() {
     local(async {
         let (served, mut io) = start(Http2Limits::default());
         raw_start(&mut io, &[]).await;
-        served.stop.send(Stop::Graceful);
+        served.watch.stop(Stop::Graceful);
         served.task.await.unwrap();
     });
 }
@@ -722,7 +730,7 @@ fn a_stop_now_ends_everything() {
         let (served, mut client, _) = connect(Http2Limits::default()).await;
         let (_response, _) = client.send_request(get("/hang"), true).unwrap();
         until(|| served.app.live.get() == 1).await;
-        served.stop.send(Stop::Now);
+        served.watch.stop(Stop::Now);
         served.task.await.unwrap();
         until(|| served.app.live.get() == 0).await;
     });
@@ -732,7 +740,7 @@ fn a_stop_now_ends_everything() {
 fn a_connection_ends_after_its_last_request() {
     local(async {
         let limits = Http2Limits {
-            max_requests: Some(3),
+            max_requests: 3,
             ..Http2Limits::default()
         };
         let (served, mut client, connection) = connect(limits).await;
@@ -746,15 +754,29 @@ fn a_connection_ends_after_its_last_request() {
 }
 
 #[test]
-fn an_idle_connection_is_closed() {
+fn only_an_idle_connection_makes_room() {
     local(async {
-        let limits = Http2Limits {
-            idle: Some(Duration::from_millis(20)),
-            ..Http2Limits::default()
-        };
-        let (served, _client, connection) = connect(limits).await;
+        let (served, mut client, connection) = connect(Http2Limits::default()).await;
+        let (hung, mut send) = client.send_request(get("/hang"), true).unwrap();
+        until(|| served.app.live.get() == 1).await;
+        assert!(!served.watch.evict_longest_idle());
+        send.send_reset(Reason::CANCEL);
+        drop(hung);
+        until(|| served.app.live.get() == 0).await;
+        assert!(served.watch.evict_longest_idle());
         assert_eq!(connection.await.unwrap(), None);
         served.task.await.unwrap();
+    });
+}
+
+#[test]
+fn a_preface_that_was_read_before_is_not_expected_again() {
+    local(async {
+        let (served, mut io) = start_with(Http2Limits::default(), Preface::Read);
+        io.write_all(&frame(4, 0, 0, &[])).await.unwrap();
+        io.write_all(&request_frame(1, "/hello")).await.unwrap();
+        while read_frame(&mut io).await.unwrap().kind != 0 {}
+        assert_eq!(served.app.calls.get(), 1);
     });
 }
 
@@ -790,7 +812,7 @@ fn a_client_that_answers_no_ping_is_given_up() {
 fn a_response_behind_a_closed_window_is_given_up() {
     local(async {
         let limits = Http2Limits {
-            write_stall: Some(Duration::from_millis(100)),
+            write_stall: Duration::from_millis(100),
             ..Http2Limits::default()
         };
         let mut builder = h2::client::Builder::new();
@@ -808,10 +830,8 @@ fn a_response_behind_a_closed_window_is_given_up() {
 fn a_client_that_takes_a_response_by_drips_is_given_up() {
     local(async {
         let limits = Http2Limits {
-            min_write_rate: Some(MinRate {
-                bytes_per_second: 1_000_000_000,
-                grace: Duration::from_millis(10),
-            }),
+            min_write_rate: 1_000_000_000,
+            rate_grace: Duration::from_millis(10),
             ..Http2Limits::default()
         };
         let mut builder = h2::client::Builder::new();
@@ -828,7 +848,7 @@ fn a_client_that_takes_a_response_by_drips_is_given_up() {
 fn a_body_that_does_not_come_is_too_slow() {
     local(async {
         let limits = Http2Limits {
-            body_idle: Some(Duration::from_millis(100)),
+            body_idle: Duration::from_millis(100),
             ..Http2Limits::default()
         };
         let (served, mut client, _) = connect(limits).await;
@@ -844,7 +864,7 @@ fn a_body_that_does_not_come_is_too_slow() {
 fn a_grpc_call_may_be_silent() {
     local(async {
         let limits = Http2Limits {
-            body_idle: Some(Duration::from_millis(1)),
+            body_idle: Duration::from_millis(1),
             ..Http2Limits::default()
         };
         let (_served, mut client, _) = connect(limits).await;
@@ -858,7 +878,6 @@ fn a_grpc_call_may_be_silent() {
     });
 }
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -1405,7 +1424,7 @@ fn a_hundred_fields_are_fine_and_cookies_are_joined() {
 fn a_window_may_become_negative_d14() {
     local(async {
         let limits = Http2Limits {
-            write_stall: Some(Duration::from_millis(100)),
+            write_stall: Duration::from_millis(100),
             ..Http2Limits::default()
         };
         let (served, mut io) = start(limits);
@@ -1475,7 +1494,7 @@ fn padding_is_charged_and_harmless_d24() {
 fn a_client_that_does_not_read_is_given_up() {
     local(async {
         let limits = Http2Limits {
-            write_stall: Some(Duration::from_millis(100)),
+            write_stall: Duration::from_millis(100),
             ..Http2Limits::default()
         };
         let (served, mut io) = start(limits);

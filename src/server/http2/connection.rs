@@ -20,11 +20,12 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use crate::message::head::Connection;
 use crate::server::application::Application;
-use crate::server::shutdown::{Stop, StopReceiver};
+use crate::server::shutdown::Stop;
+use crate::server::watch::{Activity, Order, Phase as Doing};
 
 use super::exchange::{Http2Exchange, StreamState};
-use super::limits::{Http2Limits, SEND_BUFFER_BYTES};
-use super::meter::{IoState, Metered};
+use super::limits::Http2Limits;
+use super::meter::{IoState, Metered, PREFACE};
 use super::request::{self, Rejected};
 use super::stream::Stream;
 
@@ -36,33 +37,59 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Requests that one poll starts before other connections have their turn.
 const STARTS_PER_POLL: usize = 64;
 
-/// Serves one HTTP/2 connection, from the client's preface on, until it ends.
+/// Whether the client's connection preface (RFC 9113 §3.4) is still to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preface {
+    /// It has yet to be read.
+    Expected,
+    /// It has been read, all of it and nothing more.
+    Read,
+}
+
+/// Serves one HTTP/2 connection until it ends.
 ///
 /// Runs on a `LocalSet` or `LocalRuntime`: requests that wait become local tasks. Dropping the
-/// future cuts the connection and, at their next poll, all its streams.
+/// future cuts the connection and, at their next poll, all its streams. `activity` brings the
+/// server's stop and, while no stream is open, the order to close.
 pub async fn serve<A, IO>(
     io: IO,
+    preface: Preface,
     app: Rc<A>,
     connection: Arc<Connection>,
     limits: Rc<Http2Limits>,
-    mut stop: StopReceiver,
+    activity: Rc<Activity>,
 ) where
     A: Application,
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let now = Instant::now();
-    let io = Metered::new(io, &limits, now);
+    let prefix: &[u8] = match preface {
+        Preface::Expected => &[],
+        Preface::Read => PREFACE,
+    };
+    activity.enter(Doing::Handed);
+    activity.set_parked(true);
+    let io = Metered::new(io, prefix, &limits, now);
     let io_state = io.state();
-    let preface = timeout_at(now + limits.preface_timeout, builder(&limits).handshake(io));
-    let Ok(Ok(http2)) = preface.await else {
+    let mut handshake = builder(&limits).handshake(io);
+    let handshake = poll_fn(|cx| {
+        activity.set_waker(cx.waker());
+        match activity.stop() {
+            Stop::Now => Poll::Ready(None),
+            _ => Pin::new(&mut handshake).poll(cx).map(Result::ok),
+        }
+    });
+    let Ok(Some(http2)) = timeout_at(now + limits.preface_timeout, handshake).await else {
         return;
     };
-    let streams = Rc::new(Streams::new(Rc::clone(&io_state), now));
+    activity.enter(Doing::Idle);
+    let streams = Rc::new(Streams::new(Rc::clone(&io_state), Rc::clone(&activity)));
     let mut driver = Driver {
         http2,
         app,
         connection,
         limits,
+        activity,
         io: io_state,
         streams,
         accepted: Vec::new(),
@@ -70,23 +97,11 @@ pub async fn serve<A, IO>(
         faults: 0,
         phase: Phase::Open,
         keep_alive: KeepAlive::new(now),
-        timer: Timer::Idle,
+        leftovers_since: None,
+        timer: Timer::Off,
     };
-    if stop.current() == Stop::Graceful {
-        driver.drain();
-    }
-    let mut sleep = pin!(sleep_until(driver.idle_deadline()));
-    loop {
-        tokio::select! {
-            biased;
-            stop = stop.changed() => match stop {
-                Stop::Running => {}
-                Stop::Graceful => driver.drain(),
-                Stop::Now => return,
-            },
-            () = poll_fn(|cx| driver.poll(cx, sleep.as_mut())) => return,
-        }
-    }
+    let mut sleep = pin!(sleep_until(now));
+    poll_fn(|cx| driver.poll(cx, sleep.as_mut())).await;
 }
 
 fn builder(limits: &Http2Limits) -> Builder {
@@ -96,7 +111,7 @@ fn builder(limits: &Http2Limits) -> Builder {
         .max_header_list_size(limits.max_header_bytes)
         .initial_window_size(limits.stream_window)
         .initial_connection_window_size(limits.connection_window)
-        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .max_send_buffer_size(limits.send_buffer as usize)
         .max_pending_accept_reset_streams(limits.max_pending_accept_reset)
         .max_local_error_reset_streams(Some(limits.max_local_error_reset));
     if limits.websocket {
@@ -109,31 +124,32 @@ fn builder(limits: &Http2Limits) -> Builder {
 #[derive(Debug)]
 pub(super) struct Streams {
     open: Cell<usize>,
-    /// When the last stream ended.
-    idle_since: Cell<Instant>,
     /// The streams that wait for the client.
     watched: RefCell<Slab<Rc<StreamState>>>,
     io: Rc<IoState>,
+    activity: Rc<Activity>,
 }
 
 impl Streams {
-    fn new(io: Rc<IoState>, now: Instant) -> Self {
+    fn new(io: Rc<IoState>, activity: Rc<Activity>) -> Self {
         Self {
             open: Cell::new(0),
-            idle_since: Cell::new(now),
             watched: RefCell::new(Slab::new()),
             io,
+            activity,
         }
     }
 
     pub(super) fn opened(&self) {
-        self.open.set(self.open.get() + 1);
+        if self.open.replace(self.open.get() + 1) == 0 {
+            self.activity.enter(Doing::Handed);
+        }
     }
 
     pub(super) fn closed(&self, watched: Option<usize>) {
         self.open.set(self.open.get() - 1);
         if self.open.get() == 0 {
-            self.idle_since.set(Instant::now());
+            self.activity.enter(Doing::Idle);
         }
         if let Some(key) = watched {
             self.watched.borrow_mut().remove(key);
@@ -167,8 +183,8 @@ enum Phase {
 /// What the one timer is set for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Timer {
-    /// The end of the idle time.
-    Idle,
+    /// Nothing; the watch over all connections keeps the idle time.
+    Off,
     /// The next look at streams, pings and writes.
     Tick,
     /// The end of [`Phase::Closing`].
@@ -182,6 +198,7 @@ struct Driver<A, IO> {
     app: Rc<A>,
     connection: Arc<Connection>,
     limits: Rc<Http2Limits>,
+    activity: Rc<Activity>,
     io: Rc<IoState>,
     streams: Rc<Streams>,
     /// Accepted, not yet started; empty between polls.
@@ -191,6 +208,8 @@ struct Driver<A, IO> {
     faults: usize,
     phase: Phase,
     keep_alive: KeepAlive,
+    /// Since when `h2` has had streams that have ended for us.
+    leftovers_since: Option<Instant>,
     timer: Timer,
 }
 
@@ -201,7 +220,16 @@ where
 {
     /// Drives the connection; ready when it is over.
     fn poll(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
+        self.activity.set_waker(cx.waker());
         loop {
+            match (self.activity.stop(), self.activity.take_order()) {
+                (Stop::Now, _) | (_, Some(Order::Cut)) => return Poll::Ready(()),
+                (Stop::Graceful, _) => self.drain(),
+                (Stop::Running, Some(Order::Close)) if self.is_quiet() => {
+                    self.close(Reason::NO_ERROR);
+                }
+                (Stop::Running, _) => {}
+            }
             if self.poll_streams(cx).is_ready() {
                 return Poll::Ready(());
             }
@@ -215,7 +243,7 @@ where
                 };
             }
             self.arm(sleep.as_mut());
-            if sleep.as_mut().poll(cx).is_pending() {
+            if self.timer == Timer::Off || sleep.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             if self.on_timer(sleep.as_mut()) == After::End {
@@ -263,7 +291,7 @@ where
         cx: &mut Context<'_>,
     ) {
         self.requests += 1;
-        if self.limits.max_requests == Some(self.requests) {
+        if self.limits.max_requests == self.requests {
             self.drain();
         }
         let (parts, body) = request.into_parts();
@@ -340,18 +368,12 @@ where
         matches!(self.phase, Phase::Closing { .. })
     }
 
-    fn idle_deadline(&self) -> Instant {
-        // A day stands for never: `Sleep` has no such state.
-        let idle = self.limits.idle.unwrap_or(Duration::from_secs(86_400));
-        self.streams.idle_since.get() + idle
-    }
-
-    /// Sets the timer for what is next. A timer for the idle time is left alone while requests
-    /// come and go: it finds out for itself, when it rings, how long the connection was idle.
+    /// Sets the timer for what is next, if it is not set for that already.
     fn arm(&mut self, sleep: Pin<&mut Sleep>) {
         let (timer, deadline) = match self.phase {
             Phase::Closing { deadline } => (Timer::Linger, deadline),
             Phase::Open if self.is_quiet() => return,
+            Phase::Open | Phase::Draining { .. } if self.timer == Timer::Tick => return,
             Phase::Open | Phase::Draining { .. } => (Timer::Tick, Instant::now() + TICK),
         };
         if self.timer != timer {
@@ -368,47 +390,36 @@ where
     }
 
     fn on_timer(&mut self, sleep: Pin<&mut Sleep>) -> After {
-        let now = Instant::now();
-        match self.timer {
-            Timer::Linger => return After::End,
-            Timer::Tick => self.tick(now),
-            Timer::Idle => {
-                if self.phase == Phase::Open && self.is_quiet() && now >= self.idle_deadline() {
-                    self.drain();
-                }
-            }
+        if self.timer == Timer::Linger {
+            return After::End;
         }
-        if !self.is_closing() {
-            let idle = self.phase == Phase::Open && self.is_quiet();
-            self.timer = if idle { Timer::Idle } else { Timer::Tick };
-            sleep.reset(if idle {
-                self.idle_deadline()
-            } else {
-                now + TICK
-            });
+        let now = Instant::now();
+        self.tick(now);
+        if self.phase == Phase::Open && self.is_quiet() {
+            self.timer = Timer::Off;
+        } else if !self.is_closing() {
+            sleep.reset(now + TICK);
         }
         After::Continue
     }
 
     fn tick(&mut self, now: Instant) {
         let limits = Rc::clone(&self.limits);
+        let grace = limits.rate_grace;
         for (_, stream) in self.streams.watched.borrow().iter() {
-            stream
-                .sending
-                .check(now, limits.write_stall, limits.min_write_rate);
+            let (sending, receiving) = (&stream.sending, &stream.receiving);
+            sending.check(now, limits.write_stall, limits.min_write_rate, grace);
             if stream.body_timed {
-                stream
-                    .receiving
-                    .check(now, limits.body_idle, limits.min_body_rate);
+                receiving.check(now, limits.body_idle, limits.min_body_rate, grace);
             }
         }
-        let stalled = |since: Instant| limits.write_stall.is_some_and(|limit| now - since > limit);
+        let stalled = |since: Instant| now.saturating_duration_since(since) > limits.write_stall;
         let writing_stalled = self.io.write_blocked.get().is_some_and(stalled);
-        // Data that `h2` holds for streams that have ended for us, behind a closed window.
-        let leftover_stalled = self.streams.open.get() == 0
-            && self.http2.has_streams()
-            && stalled(self.streams.idle_since.get());
-        let drained = matches!(self.phase, Phase::Draining { since } if now - since > LINGER)
+        // Data that `h2` holds behind a closed window, for streams that have ended for us.
+        let leftovers = self.streams.open.get() == 0 && self.http2.has_streams();
+        self.leftovers_since = leftovers.then(|| self.leftovers_since.unwrap_or(now));
+        let leftover_stalled = self.leftovers_since.is_some_and(stalled);
+        let drained = matches!(self.phase, Phase::Draining { since } if since + LINGER < now)
             && !self.http2.has_streams();
         let streaming = self.streams.open.get() > 0;
         let vanished = streaming && self.keep_alive.is_dead(now, &limits, &self.io);

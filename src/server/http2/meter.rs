@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 use super::limits::{Budget, Http2Limits};
 
-/// Length of the client's connection preface (RFC 9113 §3.4).
-const PREFACE_BYTES: usize = 24;
+/// What an HTTP/2 client says first (RFC 9113 §3.4).
+pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const FRAME_HEADER_BYTES: usize = 9;
 
 /// Overhead that a connection may have beyond an eighth of its traffic: nginx's rule.
@@ -62,15 +62,18 @@ pub(super) struct IoState {
 #[derive(Debug)]
 pub(super) struct Metered<IO> {
     io: IO,
+    /// Bytes that were read before, to be read again.
+    prefix: &'static [u8],
     meter: Meter,
     state: Rc<IoState>,
     lingered: usize,
 }
 
 impl<IO> Metered<IO> {
-    pub(super) fn new(io: IO, limits: &Http2Limits, now: Instant) -> Self {
+    pub(super) fn new(io: IO, prefix: &'static [u8], limits: &Http2Limits, now: Instant) -> Self {
         Self {
             io,
+            prefix,
             meter: Meter::new(limits, now),
             state: Rc::new(IoState {
                 flooded: Cell::new(false),
@@ -114,7 +117,14 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Metered<IO> {
             return Poll::Pending;
         }
         let before = buf.filled().len();
-        let polled = Pin::new(&mut this.io).poll_read(cx, buf);
+        let polled = if this.prefix.is_empty() {
+            Pin::new(&mut this.io).poll_read(cx, buf)
+        } else {
+            let (now, later) = this.prefix.split_at(buf.remaining().min(this.prefix.len()));
+            buf.put_slice(now);
+            this.prefix = later;
+            Poll::Ready(Ok(()))
+        };
         if let Poll::Ready(Ok(())) = polled
             && buf.filled().len() > before
         {
@@ -216,7 +226,7 @@ impl Meter {
     fn new(limits: &Http2Limits, now: Instant) -> Self {
         let bucket = |budget| Bucket::new(budget, now);
         Self {
-            preface: PREFACE_BYTES,
+            preface: PREFACE.len(),
             header: [0; FRAME_HEADER_BYTES],
             header_filled: 0,
             payload: 0,
@@ -359,10 +369,7 @@ mod tests {
 
     fn meter() -> Meter {
         let mut meter = Meter::new(&Http2Limits::default(), Instant::now());
-        assert_eq!(
-            meter.received(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-            Verdict::Fine
-        );
+        assert_eq!(meter.received(PREFACE), Verdict::Fine);
         meter
     }
 

@@ -14,5 +14,6 @@ mod stall;
 mod stream;
 mod upgraded;
 
-pub use connection::serve;
-pub use limits::{Budget, Http2Limits, MinRate};
+pub use connection::{Preface, serve};
+pub use limits::{Budget, Http2Limits};
+pub use meter::PREFACE;

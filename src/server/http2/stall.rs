@@ -6,8 +6,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::limits::MinRate;
-
 /// Counts only the time in which our side was ready and the client was not.
 #[derive(Debug, Default)]
 pub(super) struct Stall(RefCell<Inner>);
@@ -49,18 +47,15 @@ impl Stall {
     }
 
     /// Gives the client up, and wakes who waits for it, when it has been silent for longer than
-    /// `idle` or slower than `rate`.
-    pub(super) fn check(&self, now: Instant, idle: Option<Duration>, rate: Option<MinRate>) {
+    /// `idle` or, once `grace` has been waited, slower than `rate` bytes a second (0 is off).
+    pub(super) fn check(&self, now: Instant, idle: Duration, rate: u64, grace: Duration) {
         let mut inner = self.0.borrow_mut();
         let Some(since) = inner.since else { return };
         let silent = now.saturating_duration_since(since);
         let waited = inner.waited + silent;
-        let too_slow = rate.is_some_and(|rate| {
-            waited > rate.grace
-                && u128::from(inner.bytes) * 1000
-                    < u128::from(rate.bytes_per_second) * waited.as_millis()
-        });
-        if too_slow || idle.is_some_and(|idle| silent > idle) {
+        let too_slow = waited > grace
+            && u128::from(inner.bytes) * 1000 < u128::from(rate) * waited.as_millis();
+        if too_slow || silent > idle {
             inner.expired = true;
             if let Some(waker) = inner.waker.take() {
                 waker.wake();
@@ -73,11 +68,7 @@ impl Stall {
 mod tests {
     use super::*;
 
-    const IDLE: Option<Duration> = Some(Duration::from_secs(30));
-    const RATE: Option<MinRate> = Some(MinRate {
-        bytes_per_second: 240,
-        grace: Duration::from_secs(5),
-    });
+    const GRACE: Duration = Duration::from_secs(5);
 
     fn waiting(waited: u64, bytes: u64) -> (Stall, Instant) {
         let now = Instant::now();
@@ -91,18 +82,18 @@ mod tests {
 
     #[test]
     fn a_client_is_given_up_on_when_silent_or_slow() {
-        // waited before, bytes before, seconds of silence now, idle limit, rate limit, expired
-        for (waited, bytes, silence, idle, rate, expired) in [
-            (0, 0, 4, IDLE, RATE, false),
-            (0, 0, 6, IDLE, RATE, true),
-            (0, 0, 6, IDLE, None, false),
-            (0, 0, 31, IDLE, None, true),
-            (0, 0, 3600, None, None, false),
-            (100, 240 * 110, 5, IDLE, RATE, false),
-            (100, 240 * 90, 5, IDLE, RATE, true),
+        // waited before, bytes before, seconds of silence now, rate, expired
+        for (waited, bytes, silence, rate, expired) in [
+            (0, 0, 4, 240, false),
+            (0, 0, 6, 240, true),
+            (0, 0, 6, 0, false),
+            (0, 0, 31, 0, true),
+            (100, 240 * 110, 5, 240, false),
+            (100, 240 * 90, 5, 240, true),
         ] {
             let (stall, now) = waiting(waited, bytes);
-            stall.check(now + Duration::from_secs(silence), idle, rate);
+            let idle = Duration::from_secs(30);
+            stall.check(now + Duration::from_secs(silence), idle, rate, GRACE);
             assert_eq!(stall.expired(), expired, "{waited} {bytes} {silence}");
         }
     }
@@ -111,7 +102,7 @@ mod tests {
     fn time_in_which_nobody_waits_does_not_count() {
         let (stall, now) = waiting(0, 0);
         stall.progress(1);
-        stall.check(now + Duration::from_secs(3600), IDLE, RATE);
+        stall.check(now + Duration::from_secs(3600), GRACE, 240, GRACE);
         assert!(!stall.expired());
     }
 }

@@ -23,8 +23,10 @@ use crate::server::response::{Measured, bare};
 
 use super::date;
 use super::exchange::StreamState;
-use super::limits::SEND_BUFFER_BYTES;
 use super::upgraded::Upgraded;
+
+/// How much of a response is asked room for at once.
+pub(super) const PIECE_BYTES: usize = 64 * 1024;
 
 /// One stream, from the call of the application to the end of its answer.
 pub(super) struct Stream<A> {
@@ -258,7 +260,7 @@ async fn send_data(
         };
     }
     while !data.is_empty() {
-        let wanted = data.len().min(SEND_BUFFER_BYTES);
+        let wanted = data.len().min(PIECE_BYTES);
         match poll_fn(|cx| poll_capacity(stream, wanted, state, cx)).await {
             Capacity::Bytes(length) => {
                 let piece = data.split_to(length);

@@ -10,8 +10,7 @@ use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::exchange::StreamState;
-use super::limits::SEND_BUFFER_BYTES;
-use super::stream::{Capacity, poll_capacity};
+use super::stream::{Capacity, PIECE_BYTES, poll_capacity};
 
 /// Reads and writes the DATA frames of one stream.
 #[derive(Debug)]
@@ -89,7 +88,7 @@ impl AsyncWrite for Upgraded {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let wanted = buf.len().min(SEND_BUFFER_BYTES);
+        let wanted = buf.len().min(PIECE_BYTES);
         match ready!(poll_capacity(&mut this.send, wanted, &this.state, cx)) {
             Capacity::Bytes(length) => {
                 let data = Bytes::copy_from_slice(&buf[..length]);
