@@ -400,9 +400,13 @@ def _finish(
             response.raw_headers = [*kept, *injected.raw_headers]
         else:
             response.raw_headers = [*response.raw_headers, *injected.raw_headers]
-    if tasks:
-        earlier = response.background
-        response.background = tasks if earlier is None else _Chain(earlier, tasks)
+    return after_response(response, tasks) if tasks else response
+
+
+def after_response(response: Response, work: Callable[[], Awaitable[None]]) -> Response:
+    """Return the response with further work to do once it has been sent."""
+    earlier = response.background
+    response.background = work if earlier is None else _Chain(earlier, work)
     return response
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from spikard._codecs import Codec, codec
 from spikard._container import Container, Singletons
-from spikard._endpoint import ArgSpec, BodySpec, RouteSpec, compile_endpoint
+from spikard._endpoint import ArgSpec, BodySpec, RouteSpec, after_response, compile_endpoint
 from spikard._extract import Extractor
 from spikard._failures import Failures
 from spikard._hooks import run_on_request, run_on_response, run_pre_handler, run_pre_validation
@@ -426,7 +426,7 @@ class Spikard(Router):
 
     def _needs_request(self, bound: BoundRoute, plan: Plan, fail: Failures) -> bool:
         """Whether the endpoint must see the request before its values are extracted."""
-        if plan.body is not None and plan.body.media == "form":
+        if _is_form(plan):
             return True
         if (plan.leaves or plan.body is not None) and fail.handles_refusals():
             return True
@@ -456,15 +456,25 @@ class Spikard(Router):
             outcome = inner(*(request if index is None else values[index] for index in order))
             return await outcome if awaits else outcome
 
-        async def with_responses(request: Request) -> Any:
+        async def with_form(request: Request) -> Any:
             try:
                 response = respond(await endpoint(request))
+            except BaseException:
+                await request.close_form()
+                raise
+            return after_response(response, request.close_form)
+
+        called = with_form if _is_form(plan) else endpoint
+
+        async def with_responses(request: Request) -> Any:
+            try:
+                response = respond(await called(request))
             except Exception as exc:
                 answer = fail(request, exc)
                 response = await answer if inspect.isawaitable(answer) else answer
             return await run_on_response(last, request, response)
 
-        spec.call = with_responses if last else endpoint
+        spec.call = with_responses if last else called
         spec.is_async = True
         spec.args = (self._adopting(ArgSpec("request", "request")),)
         spec.body = None
@@ -531,6 +541,10 @@ class Spikard(Router):
         from spikard import _door
 
         await _door.asgi(self, scope, receive, send)
+
+
+def _is_form(plan: Plan) -> bool:
+    return plan.body is not None and plan.body.media == "form"
 
 
 def _policy(bound: BoundRoute) -> dict[str, Any]:

@@ -548,9 +548,9 @@ class Request:
             if media == "application/x-www-form-urlencoded":
                 self._form = FormData(form_pairs(await self.body()))
             elif media == "multipart/form-data":
-                from spikard import _multipart
+                from spikard._multipart import read_form
 
-                self._form = FormData(await _multipart.fields(content_type, self.stream()))
+                self._form = FormData(await read_form(content_type, self.stream()))
             else:
                 raise HTTPException(
                     415,
@@ -558,6 +558,13 @@ class Request:
                     type="https://spikard.dev/errors/unsupported-media-type",
                 )
         return self._form
+
+    async def close_form(self) -> None:
+        """Close the uploaded files; the framework does so after the response."""
+        if self._form is not None:
+            for _, value in self._form.multi_items():
+                if isinstance(value, UploadFile):
+                    await value.aclose()
 
     def is_disconnected(self) -> bool:
         """Return whether the client has gone."""

@@ -1,0 +1,140 @@
+"""Multipart forms (RFC 7578): from the parser's events to fields and spooled files.
+
+The parser is Rust's (``spikard._spikard.MultipartParser``) and does no I/O; only `parser`
+names it. Files go to `UploadFile`s as they arrive: in memory up to 1 MiB, then on disk, with
+the writes to disk off the event loop.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from spikard.datastructures import Headers, UploadFile
+from spikard.exceptions import HTTPException, NotAvailableError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+__all__ = ["parser", "read_form"]
+
+Event = tuple[Any, ...]
+
+
+class Parser(Protocol):
+    """``spikard._spikard.MultipartParser``; raises `HTTPException` for what is malformed."""
+
+    def push(self, chunk: bytes) -> None:
+        """Take the next chunk of the body."""
+        ...
+
+    def next_event(self) -> Event | None:
+        """Return the next event, None when it needs another chunk.
+
+        ``("part", name, filename or None, [(b"name", b"value"), ...])``, ``("data", bytes)``,
+        ``("part_end",)`` or ``("end",)``.
+        """
+        ...
+
+    def finish(self) -> None:
+        """Check that the form was complete."""
+        ...
+
+
+def parser(boundary: str) -> Parser:
+    """Return a parser for a boundary.
+
+    Raises:
+        NotAvailableError: The extension has none.
+    """
+    try:
+        from spikard import _spikard
+
+        made: Parser = _spikard.MultipartParser(boundary)
+    except (ImportError, AttributeError) as exc:
+        raise NotAvailableError("this build cannot read multipart forms") from exc
+    return made
+
+
+async def read_form(
+    content_type: str, chunks: AsyncIterator[bytes]
+) -> list[tuple[str, str | UploadFile]]:
+    """Return a form's fields in order: text as ``str``, parts with a file name as `UploadFile`.
+
+    When it raises, the files it had begun are closed.
+
+    Raises:
+        HTTPException: 400, the form is malformed or a field is not UTF-8; 413, over a limit.
+    """
+    reader = _Reader(parser(_boundary(content_type)))
+    try:
+        async for chunk in chunks:
+            await reader.take(chunk)
+        reader.finish()
+    except BaseException:
+        reader.discard()
+        raise
+    return reader.found
+
+
+class _Reader:
+    def __init__(self, source: Parser) -> None:
+        self.found: list[tuple[str, str | UploadFile]] = []
+        self._parser = source
+        self._name = ""
+        self._text: list[bytes] = []
+        self._file: UploadFile | None = None
+
+    async def take(self, chunk: bytes) -> None:
+        """Take a chunk of the body and everything that it completes."""
+        self._parser.push(chunk)
+        while (event := self._parser.next_event()) is not None:
+            kind = event[0]
+            if kind == "data":
+                if self._file is None:
+                    self._text.append(event[1])
+                else:
+                    await self._file.awrite(event[1])
+            elif kind == "part":
+                self._begin(*event[1:])
+            elif kind == "part_end":
+                await self._end()
+
+    def finish(self) -> None:
+        """Check that the form was complete."""
+        self._parser.finish()
+
+    def discard(self) -> None:
+        """Close every file, also the one that is being written."""
+        files = [value for _, value in self.found if isinstance(value, UploadFile)]
+        for file in [*files, self._file]:
+            if file is not None:
+                file.close()
+
+    def _begin(self, name: str, filename: str | None, headers: list[tuple[bytes, bytes]]) -> None:
+        self._name, self._text = name, []
+        if filename is not None:
+            self._file = UploadFile(filename=filename, headers=Headers(raw=list(headers)))
+
+    async def _end(self) -> None:
+        file = self._file
+        if file is not None:
+            await file.aseek(0)
+            self.found.append((self._name, file))
+            self._file = None
+            return
+        try:
+            text = b"".join(self._text).decode()
+        except UnicodeDecodeError:
+            raise HTTPException(400, f"form field {self._name!r} is not UTF-8") from None
+        self.found.append((self._name, text))
+
+
+def _boundary(content_type: str) -> str:
+    from email.message import Message
+
+    message = Message()
+    message["content-type"] = content_type
+    boundary = message.get_param("boundary")
+    if not isinstance(boundary, str) or not boundary:
+        raise HTTPException(400, "multipart form without a boundary")
+    return boundary
