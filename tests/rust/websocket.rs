@@ -10,15 +10,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
+use http::{HeaderMap, Response};
+use spikard::message::body::ResponseBody;
+use spikard::message::head::Head;
 use spikard::protocol::websocket::close::Close;
 use spikard::protocol::websocket::frame;
+use spikard::server::limits::Limits as ServerLimits;
+use spikard::server::listener::{Listener, Server};
 use spikard::server::shutdown::{self, Cause, Stop, StopSender};
 use spikard::server::websocket::{Closed, Driver, Incoming, Limits, Outgoing, Session, open};
+use spikard::server::{Answer, Application, Exchange, Fault, UpgradedIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
-use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 const MASK: [u8; 4] = [7, 0x80, 0x55, 1];
 const TEXT: u8 = 0x81;
@@ -833,4 +840,147 @@ fn an_idle_session_takes_little_memory() {
     // W04 allows 16 KiB a connection, sockets and Python included: without buffers, which are
     // there only while something is under way, the two ends are well under one.
     assert!(size_of::<Driver>() < 768, "{}", size_of::<Driver>());
+}
+
+/// Echoes what comes over a WebSocket and answers 200 to everything else.
+struct Echo(StopSender);
+
+impl Application for Echo {
+    fn call<E: Exchange>(
+        self: &Rc<Self>,
+        _head: Head,
+        exchange: E,
+    ) -> impl Future<Output = Answer> + 'static {
+        let stop = self.0.subscribe();
+        async move {
+            if !exchange.capabilities().websocket {
+                return Answer::Response(Response::new(ResponseBody::Empty));
+            }
+            let handler = move |io: Box<dyn UpgradedIo>| {
+                let (session, driver) = open(io, Limits::default(), stop);
+                let echo = async move {
+                    while let Incoming::Text(text) = session.recv().await {
+                        session.send(Outgoing::Text(text)).await.unwrap();
+                    }
+                };
+                Box::pin(async move {
+                    tokio::join!(driver, echo);
+                }) as std::pin::Pin<Box<dyn Future<Output = ()>>>
+            };
+            Answer::Upgrade(HeaderMap::new(), Box::new(handler))
+        }
+    }
+
+    fn report(&self, fault: Fault) {
+        panic!("{fault}");
+    }
+}
+
+/// A server on a free port, and a connection to it.
+async fn serve() -> (Rc<Server<Echo>>, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let app = Rc::new(Echo(shutdown::channel().0));
+    let server = Rc::new(Server::new(app, ServerLimits::default()));
+    server.listen(Listener::Tcp(listener));
+    (server, TcpStream::connect(address).await.unwrap())
+}
+
+#[test]
+fn a_client_upgrades_over_http1_and_talks() {
+    local(async {
+        let (_server, stream) = serve().await;
+        let (mut client, response) = client_async("ws://localhost/", stream).await.unwrap();
+        assert_eq!(response.status(), 101);
+        client.send(Message::text("over TCP")).await.unwrap();
+        assert_eq!(
+            client.next().await.unwrap().unwrap(),
+            Message::text("over TCP")
+        );
+        client.close(None).await.unwrap();
+        while let Some(Ok(_)) = client.next().await {}
+    });
+}
+
+#[test]
+fn a_frame_right_behind_the_handshake_is_not_lost() {
+    local(async {
+        let (_server, mut stream) = serve().await;
+        let head = "GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                    sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n";
+        let bytes = [head.as_bytes(), &masked(TEXT, b"early")].concat();
+        stream.write_all(&bytes).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\x81\x05early") {
+            assert_ne!(
+                stream.read_buf(&mut answer).await.unwrap(),
+                0,
+                "the server closed"
+            );
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 101 "));
+    });
+}
+
+#[test]
+fn an_invalid_handshake_is_refused_before_the_application() {
+    let key = "sec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
+    let version = "sec-websocket-version: 13\r\n";
+    let cases = [
+        ("GET", version.to_owned(), "400"),
+        (
+            "GET",
+            format!("{version}sec-websocket-key: AAAA\r\n"),
+            "400",
+        ),
+        ("GET", format!("{version}{key}{key}"), "400"),
+        ("GET", key.to_owned(), "426"),
+        ("GET", format!("{key}sec-websocket-version: 12\r\n"), "426"),
+        (
+            "POST",
+            format!("{version}{key}content-length: 0\r\n"),
+            "400",
+        ),
+    ];
+    local(async {
+        for (method, fields, status) in cases {
+            let (_server, mut stream) = serve().await;
+            let head = format!(
+                "{method} / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n{fields}\r\n"
+            );
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"\r\n\r\n") {
+                assert_ne!(
+                    stream.read_buf(&mut answer).await.unwrap(),
+                    0,
+                    "the server closed"
+                );
+            }
+            let answer = String::from_utf8(answer).unwrap();
+            assert!(
+                answer.starts_with(&format!("HTTP/1.1 {status} ")),
+                "{fields}: {answer}"
+            );
+            let names_version = answer.contains("sec-websocket-version: 13");
+            assert_eq!(names_version, status == "426", "{answer}");
+        }
+    });
+}
+
+#[test]
+fn other_upgrades_are_ordinary_requests() {
+    local(async {
+        for fields in [
+            "connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: x\r\n",
+            "upgrade: websocket\r\n",
+        ] {
+            let (_server, mut stream) = serve().await;
+            let head = format!("GET / HTTP/1.1\r\nhost: a\r\n{fields}\r\n");
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut line = [0; 12];
+            stream.read_exact(&mut line).await.unwrap();
+            assert_eq!(&line, b"HTTP/1.1 200", "{fields}");
+        }
+    });
 }

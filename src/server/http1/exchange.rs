@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Version, header, request};
+use http::{HeaderMap, Version, header, request};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -31,7 +31,12 @@ pub(super) struct Http1Exchange {
 }
 
 impl Http1Exchange {
-    pub(super) fn new(body: Incoming, parts: &request::Parts, shared: Rc<Shared>) -> Self {
+    pub(super) fn new(
+        body: Incoming,
+        parts: &request::Parts,
+        websocket: bool,
+        shared: Rc<Shared>,
+    ) -> Self {
         let ended = body.is_end_stream();
         let is_http11 = parts.version == Version::HTTP_11;
         Self {
@@ -43,10 +48,7 @@ impl Http1Exchange {
             capabilities: Capabilities {
                 early_hints: is_http11,
                 trailers: is_http11 && lists(&parts.headers, &header::TE, "trailers"),
-                websocket: is_http11
-                    && parts.method == Method::GET
-                    && lists(&parts.headers, &header::UPGRADE, "websocket")
-                    && lists(&parts.headers, &header::CONNECTION, "upgrade"),
+                websocket,
             },
         }
     }

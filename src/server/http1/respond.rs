@@ -9,10 +9,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 use super::super::application::{Answer, Application, Fault, UpgradeHandler};
 use super::super::response::{Measured, bare};
@@ -20,6 +19,7 @@ use super::Shared;
 use super::exchange::Http1Exchange;
 use crate::message::body::{Aborted, BodyError, ResponseBody};
 use crate::message::head::Head;
+use crate::protocol::websocket::handshake::{self, Handshake, HandshakeError};
 
 /// Answers one request: hyper's service.
 pub(super) async fn answer<A: Application>(
@@ -35,11 +35,14 @@ pub(super) async fn answer<A: Application>(
     {
         parts.headers.insert(header::HOST, host);
     }
-    let exchange = Http1Exchange::new(incoming, &parts, Rc::clone(&shared));
     let is_head = parts.method == Method::HEAD;
-    let accept_key = parts.headers.get(header::SEC_WEBSOCKET_KEY).cloned();
+    let handshake = websocket_handshake(&parts);
+    let websocket = matches!(handshake, Ok(Some(_)));
+    let exchange = Http1Exchange::new(incoming, &parts, websocket, Rc::clone(&shared));
     let head = Head::new(parts, Arc::clone(&shared.connection));
-    let answer = {
+    let answer = if let Err(error) = handshake {
+        Ok(Ok(Answer::Response(refused_handshake(error))))
+    } else {
         let mut call = pin!(AssertUnwindSafe(app.call(head, exchange)).catch_unwind());
         poll_fn(|cx| match shared.fault.get() {
             Some(fault) => Poll::Ready(Err(fault)),
@@ -63,7 +66,10 @@ pub(super) async fn answer<A: Application>(
             }
             response
         }
-        Answer::Upgrade(fields, handler) => switching_protocols(&shared, accept_key, fields, handler)?,
+        Answer::Upgrade(fields, handler) => {
+            let handshake = handshake.ok().flatten().ok_or(Aborted)?;
+            switching_protocols(&shared, handshake, fields, handler)
+        },
         Answer::Abort => {
             shared.end_request();
             return Err(Aborted);
@@ -77,24 +83,35 @@ pub(super) async fn answer<A: Application>(
     Ok(Response::from_parts(parts, body))
 }
 
+/// The WebSocket handshake of a request that asks for one. HTTP/1.0 has no upgrade (RFC 9110
+/// §7.8), so there it is an ordinary request.
+fn websocket_handshake(parts: &request::Parts) -> Result<Option<Handshake>, HandshakeError> {
+    if parts.version != Version::HTTP_11 || !handshake::is_upgrade(&parts.headers) {
+        return Ok(None);
+    }
+    Handshake::upgrade(&parts.method, parts.version, &parts.headers).map(Some)
+}
+
+/// RFC 6455 §4.4.
+fn refused_handshake(error: HandshakeError) -> Response<ResponseBody> {
+    let mut response = bare(error.status());
+    response.headers_mut().extend(error.headers());
+    response
+}
+
 /// RFC 6455 §4.2.2.
 fn switching_protocols(
     shared: &Shared,
-    key: Option<HeaderValue>,
+    handshake: Handshake,
     mut fields: HeaderMap,
     handler: UpgradeHandler,
-) -> Result<Response<ResponseBody>, Aborted> {
-    let key = key.ok_or(Aborted)?;
-    let accept = derive_accept_key(key.as_bytes());
-    let accept = HeaderValue::try_from(accept).map_err(|_| Aborted)?;
-    fields.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    fields.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-    fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+) -> Response<ResponseBody> {
     shared.upgrade.replace(Some(handler));
     let mut response = Response::new(ResponseBody::Empty);
-    *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    *response.status_mut() = handshake.status();
+    handshake.accept(&mut fields);
     *response.headers_mut() = fields;
-    Ok(response)
+    response
 }
 
 /// What a client hears whose body broke the rules before the application had answered.
