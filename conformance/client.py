@@ -9,13 +9,13 @@ import struct
 import time
 from typing import TYPE_CHECKING
 
-from typing_extensions import Self
-
 from conformance.verdict import BrokenError, broken, check
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from types import TracebackType
+
+    from typing_extensions import Self
 
 Address = tuple[str, int] | str
 Headers = list[tuple[bytes, bytes]]

@@ -12,15 +12,16 @@ import socket
 import tempfile
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from typing_extensions import Self
 
 from conformance.verdict import BrokenError
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from typing_extensions import Self
 
 VARIABLE = "CONFORMANCE_OBSERVER"
 _LARGEST_DATAGRAM = 1 << 20
@@ -84,13 +85,13 @@ class Observer:
         end = time.monotonic() + timeout
         with self._changed:
             while time.monotonic() < end:
-                before = len(self._values(tag, label))
-                more = self._changed.wait_for(
-                    lambda before=before: len(self._values(tag, label)) > before, window
-                )  # type: ignore[misc]
-                if not more:
-                    return self._values(tag, label)
+                before = self._values(tag, label)
+                if not self._changed.wait_for(partial(self._has_more, tag, label, before), window):
+                    return before
         raise BrokenError(f"{label!r} had not settled after {timeout:g} s")
+
+    def _has_more(self, tag: str, label: str, before: list[Any]) -> bool:
+        return len(self._values(tag, label)) > len(before)
 
     def never(self, tag: str, label: str, *, window: float = 0.08) -> None:
         """Watch for `window` seconds that the observation does not come.

@@ -11,8 +11,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from typing_extensions import Self
-
 from conformance.http1.judge import HIDDEN_MARKER
 from conformance.observer import Observer
 from conformance.server import DEFAULT, Command, Options, Server
@@ -21,6 +19,8 @@ from conformance.verdict import BrokenError, NotApplicableError, check
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from typing_extensions import Self
 
     from conformance.case import Case, Suite
 
@@ -287,7 +287,7 @@ def _print_table(
 
 
 def _print_reasons(title: str, column: dict[str, Result], wanted: str) -> None:
-    """List the results of one outcome; cases that share a reason share a line."""
+    """List the results of one outcome; skips that share a reason share a line."""
     by_reason: dict[str, list[str]] = {}
     for id, result in column.items():
         if result.outcome == wanted:
@@ -295,7 +295,7 @@ def _print_reasons(title: str, column: dict[str, Result], wanted: str) -> None:
     if by_reason:
         print(f"\n{title}:")
     for reason, ids in by_reason.items():
-        if len(ids) > _LISTED:
+        if wanted == SKIPPED and len(ids) > _LISTED:
             print(f"  {f'{len(ids)} cases':24} {reason}: {ids[0]} to {ids[-1]}")
         else:
             for id in ids:

@@ -15,8 +15,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from typing_extensions import Self
-
 from conformance import certificates
 from conformance.client import Address, Connection
 from conformance.observer import VARIABLE
@@ -24,6 +22,8 @@ from conformance.verdict import BrokenError, NotApplicableError, broken, check
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from typing_extensions import Self
 
 ROOT = Path(__file__).resolve().parent.parent
 APP = "conformance.asgi.apps:app"

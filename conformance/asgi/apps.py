@@ -379,7 +379,7 @@ SCRIPTS: dict[str, list[Any]] = {
     "after-final": [START, BODY, BODY, START, {**BODY, "more_body": True}],
     "tuple-headers": [{**START, "headers": ((b"x-a", b"1"), (b"x-b", b"2"))}, BODY],
     "list-headers": [{**START, "headers": [[b"x-a", b"1"], [b"x-b", b"2"]]}, BODY],
-    "generator-headers": [{**START, "headers": (pair for pair in ())}, BODY],
+    "generator-headers": [{**START, "headers": iter(())}, BODY],
     "bytearray-body": [START, {**BODY, "body": bytearray(b"ok")}],
     "memoryview-body": [START, {**BODY, "body": memoryview(b"ok")}],
     "own-framing": [
