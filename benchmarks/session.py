@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
+LOG_FILE_COLUMNS = 100
 BUSY_SECONDS = 1  # how long the machine is watched before the run
 BUSY_PERCENT = 10  # of all cores, used by others; above it the run says so
 
@@ -36,6 +37,8 @@ class Session:
         self._args = args
         self._folder = results_folder
         self._console = Console()
+        if not self._console.is_terminal:
+            self._console = Console(width=LOG_FILE_COLUMNS)
         self._limit = environment.build_limit(self._say)
         names = args.workload or [*(w.name for w in WORKLOADS), "memory"]
         self._results = [self._rows(w) for w in WORKLOADS if w.name in names]
