@@ -43,3 +43,49 @@ pub(crate) fn from_bytes_like(object: &Bound<'_, PyAny>) -> PyResult<Bytes> {
     let buffer = PyBuffer::<u8>::get(object)?;
     Ok(Bytes::from(buffer.to_vec(object.py())?))
 }
+
+/// Bytes of the server lent to Python through the buffer protocol: read only, never copied.
+#[pyclass(frozen, module = "spikard._spikard")]
+pub(crate) struct Buffer {
+    bytes: Bytes,
+}
+
+impl Buffer {
+    pub(crate) fn new(bytes: Bytes) -> Self {
+        Self { bytes }
+    }
+}
+
+#[expect(unsafe_code, reason = "the buffer protocol is an unsafe C interface")]
+#[pymethods]
+impl Buffer {
+    unsafe fn __getbuffer__(
+        slf: Bound<'_, Self>,
+        view: *mut pyo3::ffi::Py_buffer,
+        flags: std::ffi::c_int,
+    ) -> PyResult<()> {
+        let bytes = &slf.get().bytes;
+        let length = isize::try_from(bytes.len())?;
+        // SAFETY: `view` is the interpreter's; the view keeps `slf` alive, whose bytes never move
+        // or change, and the interpreter checks `flags` against a read-only buffer.
+        let filled = unsafe {
+            pyo3::ffi::PyBuffer_FillInfo(
+                view,
+                slf.as_ptr(),
+                bytes.as_ptr().cast_mut().cast(),
+                length,
+                1,
+                flags,
+            )
+        };
+        if filled == 0 {
+            Ok(())
+        } else {
+            Err(PyErr::fetch(slf.py()))
+        }
+    }
+
+    fn __len__(&self) -> usize {
+        self.bytes.len()
+    }
+}

@@ -5,6 +5,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
+use crate::message::body::BodyError;
+use crate::pipeline::RegisterError;
 use crate::protocol::asgi::EventError;
 use crate::protocol::asgi::http::SendError;
 
@@ -49,5 +51,50 @@ pub(crate) fn protocol_error(py: Python<'_>, message: &str) -> PyErr {
     match exception(py, &PROTOCOL_ERROR, "ProtocolError") {
         Ok(class) => PyErr::from_type(class, message.to_owned()),
         Err(error) => error,
+    }
+}
+
+/// What keeps a handler from reading its request's body: `HTTPException` with 413, 408 or 400, or
+/// [`client_disconnected`].
+pub(crate) fn body_error(py: Python<'_>, error: BodyError) -> PyErr {
+    static HTTP_EXCEPTION: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let status = match error {
+        BodyError::Gone => return client_disconnected(py),
+        BodyError::TooLarge { .. } => 413,
+        BodyError::TooSlow => 408,
+        BodyError::Malformed => 400,
+    };
+    match HTTP_EXCEPTION.import(py, "spikard.exceptions", "HTTPException") {
+        Ok(class) => PyErr::from_type(class.clone(), (status, error.to_string())),
+        Err(error) => error,
+    }
+}
+
+/// `spikard.exceptions.RouteError` for a bad template or a conflict, `ValueError` for an option.
+pub(crate) fn register_error(py: Python<'_>, error: &RegisterError) -> PyErr {
+    static ROUTE_ERROR: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let message = error.to_string();
+    match error {
+        RegisterError::Option(_) => PyValueError::new_err(message),
+        RegisterError::Route(_) => {
+            match ROUTE_ERROR.import(py, "spikard.exceptions", "RouteError") {
+                Ok(class) => PyErr::from_type(class.clone(), message),
+                Err(error) => error,
+            }
+        }
+    }
+}
+
+/// Logs an exception with the function that Python gave for it.
+pub(crate) fn log(py: Python<'_>, log: &Py<PyAny>, error: &PyErr) {
+    if let Err(error) = log.bind(py).call1((error.value(py),)) {
+        error.write_unraisable(py, None);
+    }
+}
+
+/// Logs a sentence with the same function.
+pub(crate) fn log_text(py: Python<'_>, log: &Py<PyAny>, text: &str) {
+    if let Err(error) = log.bind(py).call1((text,)) {
+        error.write_unraisable(py, None);
     }
 }

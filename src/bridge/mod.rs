@@ -5,6 +5,7 @@ mod awaitable;
 mod buffer;
 mod errors;
 mod gil;
+mod native;
 mod outlet;
 mod reactor;
 mod registry;
@@ -21,5 +22,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn _spikard(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<reactor::Reactor>()?;
     module.add_class::<server::AsgiServer>()?;
+    module.add_class::<server::NativeServer>()?;
+    module.add_class::<native::Core>()?;
+    module.add_class::<native::RequestHead>()?;
+    module.add_class::<native::Source>()?;
+    module.add_class::<native::Sink>()?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The server as Python sees it: one application on one reactor.
+//! Servers as Python sees them: one application on one reactor.
 
 use std::os::fd::{BorrowedFd, RawFd};
 use std::rc::Rc;
@@ -10,86 +10,144 @@ use pyo3::types::PyDict;
 
 use super::asgi::AsgiApplication;
 use super::awaitable;
-use super::reactor::{Core, Reactor};
+use super::native::{Core, NativeApplication};
+use super::reactor::Reactor;
+use crate::server::Application;
 use crate::server::limits::Limits;
 use crate::server::listener::{Listener, Server};
 
 /// Serves an ASGI application.
-#[pyclass(unsendable, name = "AsgiServer", module = "spikard._spikard")]
-pub(crate) struct AsgiServer {
-    server: Rc<Server<AsgiApplication>>,
-}
+#[pyclass(unsendable, module = "spikard._spikard")]
+pub(crate) struct AsgiServer(Rc<Server<AsgiApplication>>);
+
+/// Serves a Spikard application.
+#[pyclass(unsendable, module = "spikard._spikard")]
+pub(crate) struct NativeServer(Rc<Server<NativeApplication>>);
 
 #[pymethods]
 impl AsgiServer {
-    /// `limits` is a JSON object of the fields of `Limits`; others are ignored.
+    /// `config` is `ServerConfig.to_json()`.
     #[new]
-    #[pyo3(signature = (application, *, as_coroutine, log, limits, root_path, state=None))]
+    #[pyo3(signature = (application, *, as_coroutine, log, config, root_path, state=None))]
     fn new(
         application: Py<PyAny>,
         as_coroutine: Py<PyAny>,
         log: Py<PyAny>,
-        limits: &[u8],
+        config: &[u8],
         root_path: &str,
         state: Option<Py<PyDict>>,
     ) -> PyResult<Self> {
-        let limits: Limits = serde_json::from_slice(limits)
-            .map_err(|error| PyValueError::new_err(format!("limits: {error}")))?;
         let app = AsgiApplication::new(application, as_coroutine, log, root_path, state);
-        Ok(Self {
-            server: Rc::new(Server::new(Rc::new(app), limits)),
-        })
+        Ok(Self(Rc::new(Server::new(Rc::new(app), limits(config)?))))
     }
 
     /// Accepts connections from a listening socket. The descriptor is duplicated; the caller keeps
     /// its own.
     fn listen(&self, reactor: &Reactor, descriptor: RawFd) -> PyResult<()> {
-        if descriptor < 0 {
-            return Err(PyValueError::new_err("a descriptor is not negative"));
-        }
-        #[expect(unsafe_code, reason = "Python hands sockets over as numbers")]
-        // SAFETY: the caller keeps its socket open during this call; ours is a duplicate.
-        let owned = unsafe { BorrowedFd::borrow_raw(descriptor) }.try_clone_to_owned()?;
-        let server = Rc::clone(&self.server);
-        reactor.enter(|| -> PyResult<()> {
-            server.listen(Listener::from_descriptor(owned)?);
-            Ok(())
-        })
-    }
-
-    /// How many connections there are.
-    #[getter]
-    fn connections(&self) -> usize {
-        self.server.connections()
+        listen(&self.0, reactor, descriptor)
     }
 
     /// Stops: closes the listeners, lets requests in flight finish for `grace` seconds, then cuts
     /// the rest. Returns an awaitable of the number of connections that were cut.
-    fn stop<'py>(&self, py: Python<'py>, reactor: &Reactor, grace: f64) -> PyResult<Bound<'py, PyAny>> {
-        let grace = Duration::try_from_secs_f64(grace)
-            .map_err(|error| PyValueError::new_err(format!("grace: {error}")))?;
-        let core = Rc::clone(reactor.core());
-        let future = awaitable::future(&core, py)?;
-        let told = future.clone().unbind();
-        let server = Rc::clone(&self.server);
-        reactor.spawn(async move {
-            let cut = server.stop(grace).await;
-            Python::attach(|py| complete(&core, told.bind(py), cut));
-        })?;
-        Ok(future)
+    fn stop<'py>(
+        &self,
+        py: Python<'py>,
+        reactor: &Reactor,
+        grace: f64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        stop(&self.0, py, reactor, grace)
     }
 
     /// Cuts all connections.
     fn stop_now(&self, reactor: &Reactor) -> PyResult<()> {
-        reactor.enter(|| {
-            self.server.stop_now();
-            Ok(())
-        })
+        stop_now(&self.0, reactor)
     }
 }
 
-fn complete(core: &Core, future: &Bound<'_, PyAny>, cut: usize) {
-    let cut = cut.into_pyobject(future.py());
-    let cut = cut.map(Bound::into_any).map_err(PyErr::from);
-    awaitable::complete(core, future, cut);
+#[pymethods]
+impl NativeServer {
+    /// `config` is `ServerConfig.to_json()`.
+    #[new]
+    #[pyo3(signature = (core, *, config, state=None))]
+    fn new(
+        py: Python<'_>,
+        core: &Core,
+        config: &[u8],
+        state: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        let state = state.map(|state| state.clone().unbind());
+        let app = NativeApplication::new(py, core.native(py)?, state.as_ref());
+        Ok(Self(Rc::new(Server::new(Rc::new(app), limits(config)?))))
+    }
+
+    /// See `AsgiServer.listen`.
+    fn listen(&self, reactor: &Reactor, descriptor: RawFd) -> PyResult<()> {
+        listen(&self.0, reactor, descriptor)
+    }
+
+    /// See `AsgiServer.stop`.
+    fn stop<'py>(
+        &self,
+        py: Python<'py>,
+        reactor: &Reactor,
+        grace: f64,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        stop(&self.0, py, reactor, grace)
+    }
+
+    /// See `AsgiServer.stop_now`.
+    fn stop_now(&self, reactor: &Reactor) -> PyResult<()> {
+        stop_now(&self.0, reactor)
+    }
+}
+
+fn limits(config: &[u8]) -> PyResult<Limits> {
+    serde_json::from_slice(config)
+        .map_err(|error| PyValueError::new_err(format!("config: {error}")))
+}
+
+fn listen<A: Application>(
+    server: &Rc<Server<A>>,
+    reactor: &Reactor,
+    descriptor: RawFd,
+) -> PyResult<()> {
+    if descriptor < 0 {
+        return Err(PyValueError::new_err("a descriptor is not negative"));
+    }
+    #[expect(unsafe_code, reason = "Python hands sockets over as numbers")]
+    // SAFETY: the caller keeps its socket open during this call; ours is a duplicate.
+    let owned = unsafe { BorrowedFd::borrow_raw(descriptor) }.try_clone_to_owned()?;
+    reactor.enter(|| {
+        server.listen(Listener::from_descriptor(owned)?);
+        Ok(())
+    })
+}
+
+fn stop<'py, A: Application>(
+    server: &Rc<Server<A>>,
+    py: Python<'py>,
+    reactor: &Reactor,
+    grace: f64,
+) -> PyResult<Bound<'py, PyAny>> {
+    let grace = Duration::try_from_secs_f64(grace)
+        .map_err(|error| PyValueError::new_err(format!("grace: {error}")))?;
+    let core = Rc::clone(reactor.core());
+    let future = awaitable::future(&core, py)?;
+    let told = future.clone().unbind();
+    let server = Rc::clone(server);
+    reactor.spawn(async move {
+        let cut = server.stop(grace).await;
+        Python::attach(|py| {
+            let cut = cut.into_pyobject(py).map(Bound::into_any).map_err(PyErr::from);
+            awaitable::complete(&core, told.bind(py), cut);
+        });
+    })?;
+    Ok(future)
+}
+
+fn stop_now<A: Application>(server: &Rc<Server<A>>, reactor: &Reactor) -> PyResult<()> {
+    reactor.enter(|| {
+        server.stop_now();
+        Ok(())
+    })
 }

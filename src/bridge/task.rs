@@ -194,6 +194,18 @@ fn result(task: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
 }
 
 impl Task {
+    /// The `asyncio.Task`.
+    pub(crate) fn object(&self, py: Python<'_>) -> Py<PyAny> {
+        self.task.clone_ref(py)
+    }
+
+    /// Asks an `asyncio.Task` to end.
+    pub(crate) fn cancel(core: &Core, task: &Bound<'_, PyAny>) {
+        // Only a closed loop refuses, and then nothing runs any more.
+        let _ = task.call_method0(intern!(task.py(), "cancel"));
+        core.after_step(task.py());
+    }
+
     /// Lets the task run on by itself; `on_end` hears of its end.
     pub(crate) fn leave(mut self, on_end: OnEnd) {
         self.ended = true;
@@ -231,11 +243,7 @@ impl Drop for Task {
             return;
         };
         if matches!(state, State::Waiting(_)) {
-            Python::attach(|py| {
-                // Only a closed loop refuses, and then nothing runs any more.
-                let _ = self.task.bind(py).call_method0(intern!(py, "cancel"));
-                self.core.after_step(py);
-            });
+            Python::attach(|py| Self::cancel(&self.core, self.task.bind(py)));
         }
     }
 }

@@ -233,6 +233,11 @@ impl<T> Pipeline<T> {
         self.routes.iter().map(|route| &route.value)
     }
 
+    /// Returns what an endpoint may take whose route says nothing else.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
     /// Returns how many handlers may run and wait; the owner of the loop counts them.
     pub fn concurrency(&self) -> Concurrency {
         self.concurrency

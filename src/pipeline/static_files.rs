@@ -227,10 +227,9 @@ pub struct SendFile {
 impl SendFile {
     /// Answers with the file, a 404, or what the request's conditions make of it. Blocks on the
     /// disk, so not for the loop's thread.
-    pub fn open(&self) -> Response<ResponseBody> {
+    pub fn open(&self) -> Response<FileBody> {
         self.respond(Patience::Blocking)
             .unwrap_or_else(|error| failure(&error))
-            .map(ResponseBody::from)
     }
 
     /// As [`SendFile::open`], when everything it needs is in the kernel's caches; else `None`.

@@ -49,7 +49,7 @@ struct Cycle {
 }
 
 /// Serves one request.
-pub(super) async fn serve<E: Exchange>(
+pub(in crate::bridge) async fn serve<E: Exchange>(
     app: Rc<AsgiApplication>,
     core: Rc<Core>,
     head: Head,

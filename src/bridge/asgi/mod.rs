@@ -4,12 +4,15 @@ mod event;
 mod http;
 pub(super) mod scope;
 
+pub(super) use http::serve as serve_http;
+
 use std::future::Future;
 use std::rc::Rc;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::errors;
 use super::reactor::Core;
 use crate::message::head::Head;
 use crate::server::{Answer, Application, Exchange, Fault};
@@ -60,17 +63,11 @@ impl AsgiApplication {
     }
 
     fn log_exception(&self, py: Python<'_>, error: &PyErr) {
-        self.call_log(py, error.value(py).as_any());
+        errors::log(py, &self.log, error);
     }
 
     fn log(&self, py: Python<'_>, message: &str) {
-        self.call_log(py, pyo3::types::PyString::new(py, message).as_any());
-    }
-
-    fn call_log(&self, py: Python<'_>, what: &Bound<'_, PyAny>) {
-        if let Err(error) = self.log.bind(py).call1((what,)) {
-            error.write_unraisable(py, None);
-        }
+        errors::log_text(py, &self.log, message);
     }
 }
 

@@ -1,0 +1,450 @@
+//! `spikard._spikard.Core`: a frozen application, and the calls that other doors make into it.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, Response};
+use http_body::Body as _;
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyTuple};
+
+use super::arguments::{self, Misfit};
+use super::endpoint::Endpoint;
+use super::head::{RequestHead, header_map};
+use super::{Names, Native, Target, respond, undecodable};
+use crate::bridge::errors;
+use crate::message::body::ResponseBody;
+use crate::message::head::Head;
+use crate::pipeline::{
+    Decision, Limits, PathSpans, Pipeline, PolicyConfig, RouteId, RouteOptions, SendFile, Ticket,
+};
+
+/// An application's routes and policies: filled route by route, then only used.
+#[pyclass(frozen, module = "spikard._spikard")]
+pub(crate) struct Core {
+    state: Mutex<State>,
+}
+
+enum State {
+    Filling(Box<Filling>),
+    Frozen(Arc<Native>),
+    /// Between the two, and after a failure.
+    Empty,
+}
+
+struct Filling {
+    pipeline: Pipeline<Target>,
+    root_path: Arc<str>,
+    driver: Option<Py<PyAny>>,
+    mounts: Vec<RouteId>,
+}
+
+/// What of the configuration is no policy and yet concerns requests.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct ServerFields {
+    root_path: String,
+}
+
+#[pymethods]
+impl Core {
+    /// `config` is `ServerConfig.to_json()`.
+    #[new]
+    fn new(config: &[u8]) -> PyResult<Self> {
+        let server: ServerFields = serde_json::from_slice(config)
+            .map_err(|error| PyValueError::new_err(format!("config: {error}")))?;
+        let root_path = server.root_path.trim_end_matches('/').into();
+        let policies = PolicyConfig::from_json(config)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let pipeline = Pipeline::new(policies).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let filling = Filling {
+            pipeline,
+            root_path,
+            driver: None,
+            mounts: Vec::new(),
+        };
+        Ok(Self {
+            state: Mutex::new(State::Filling(Box::new(filling))),
+        })
+    }
+
+    /// Adds a route; `RouteError` for a bad template or a conflict.
+    fn add_route(&self, spec: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = spec.py();
+        let endpoint = Endpoint::from_spec(spec)?;
+        let path: String = spec.getattr(intern!(py, "path"))?.extract()?;
+        let methods = spec
+            .getattr(intern!(py, "methods"))?
+            .try_iter()?
+            .map(|method| {
+                let method: String = method?.extract()?;
+                Method::from_bytes(method.as_bytes())
+                    .map_err(|_| PyValueError::new_err(format!("expected a method, got {method:?}")))
+            })
+            .collect::<PyResult<Vec<_>>>()?;
+        let options = options(&spec.getattr(intern!(py, "options"))?)?;
+        self.filling(|filling| {
+            filling
+                .pipeline
+                .add_route(&methods, &path, &options, Target::Endpoint(endpoint))
+                .map(|_| ())
+                .map_err(|error| errors::register_error(py, &error))
+        })
+    }
+
+    /// Adds an ASGI application that takes every path below `prefix` that no route takes.
+    fn add_mount(&self, py: Python<'_>, prefix: &str, application: Py<PyAny>) -> PyResult<()> {
+        let target = Target::Mount(prefix.trim_end_matches('/').to_owned(), application);
+        self.filling(|filling| {
+            let id = filling
+                .pipeline
+                .add_mount(prefix, &RouteOptions::default(), target)
+                .map_err(|error| errors::register_error(py, &error))?;
+            filling.mounts.push(id);
+            Ok(())
+        })
+    }
+
+    /// Sets the coroutine function `drive(call, request)` that runs the hooks of every request.
+    fn set_driver(&self, driver: Py<PyAny>) -> PyResult<()> {
+        self.filling(|filling| {
+            filling.pipeline.set_request_hooks(true);
+            filling.driver = Some(driver);
+            Ok(())
+        })
+    }
+
+    /// Begins a request of another door.
+    fn begin(&self, py: Python<'_>, head: &RequestHead) -> PyResult<Call> {
+        Ok(Call::new(self.native(py)?, &head.head))
+    }
+}
+
+impl Core {
+    fn filling<T>(&self, work: impl FnOnce(&mut Filling) -> PyResult<T>) -> PyResult<T> {
+        match &mut *self.state.lock().unwrap_or_else(PoisonError::into_inner) {
+            State::Filling(filling) => work(filling),
+            _ => Err(PyRuntimeError::new_err("the application is frozen")),
+        }
+    }
+
+    /// The application; from now on nothing can be added.
+    pub(crate) fn native(&self, py: Python<'_>) -> PyResult<Arc<Native>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if let State::Frozen(native) = &*state {
+            return Ok(Arc::clone(native));
+        }
+        let names = Names::import(py)?;
+        match std::mem::replace(&mut *state, State::Empty) {
+            State::Filling(filling) => {
+                let native = Arc::new(Native {
+                    pipeline: filling.pipeline,
+                    root_path: filling.root_path,
+                    names,
+                    driver: filling.driver,
+                    mounts: filling.mounts,
+                });
+                *state = State::Frozen(Arc::clone(&native));
+                Ok(native)
+            }
+            _ => Err(PyRuntimeError::new_err("the application could not be frozen")),
+        }
+    }
+}
+
+impl Names {
+    fn import(py: Python<'_>) -> PyResult<Self> {
+        let name = |module: &str, name: &str| PyResult::Ok(py.import(module)?.getattr(name)?.unbind());
+        Ok(Self {
+            response: name("spikard.responses", "Response")?,
+            request: name("spikard.datastructures", "Request")?,
+            exchange: name("spikard._exchange", "Exchange")?,
+            pump: name("spikard._exchange", "pump")?,
+            as_coroutine: name("spikard_asgi.application", "as_coroutine")?,
+            log: name("spikard._failures", "log_failure")?,
+        })
+    }
+}
+
+/// A route's options from a dict with JSON's values.
+fn options(options: &Bound<'_, PyAny>) -> PyResult<RouteOptions> {
+    let py = options.py();
+    let encode = py.import(intern!(py, "msgspec.json"))?.getattr(intern!(py, "encode"))?;
+    let json = encode.call1((options,))?;
+    RouteOptions::from_json(json.cast::<PyBytes>()?.as_bytes())
+        .map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// One request of a door that is not ours, or with hooks: decided in Rust, awaited in Python.
+#[pyclass(frozen, module = "spikard._spikard")]
+pub(crate) struct Call {
+    native: Arc<Native>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    head: Arc<Head>,
+    ticket: Ticket,
+    next: Next,
+}
+
+enum Next {
+    Hooks,
+    /// What the pipeline answers, with its whole body.
+    Respond(Option<Response<Bytes>>),
+    File(SendFile),
+    Handle(RouteId, PathSpans, Limits),
+    Mounted(RouteId, usize),
+}
+
+impl Call {
+    pub(super) fn new(native: Arc<Native>, head: &Arc<Head>) -> Self {
+        let mut head = Head::clone(head);
+        let (ticket, next) = match undecodable(&head) {
+            Some(refusal) => (Ticket::default(), Next::Respond(Some(refusal.map(whole)))),
+            None => {
+                let (ticket, decision) = native.pipeline.begin(&mut head);
+                (ticket, Next::of(decision))
+            }
+        };
+        let head = Arc::new(head);
+        Self {
+            native,
+            inner: Mutex::new(Inner { head, ticket, next }),
+        }
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {
+        work(&mut self.inner.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn take_ticket(&self) -> Ticket {
+        self.with(|inner| std::mem::take(&mut inner.ticket))
+    }
+
+    fn handled<T>(
+        &self,
+        work: impl FnOnce(&Endpoint, &Arc<Head>, &PathSpans) -> PyResult<T>,
+    ) -> PyResult<T> {
+        let (id, head, spans) = self.with(|inner| match &inner.next {
+            Next::Handle(id, spans, _) => Ok((*id, Arc::clone(&inner.head), spans.clone())),
+            _ => Err(PyRuntimeError::new_err("no endpoint is to be called")),
+        })?;
+        let endpoint = self
+            .native
+            .endpoint(id)
+            .ok_or_else(|| PyRuntimeError::new_err("the route is a mount"))?;
+        work(endpoint, &head, &spans)
+    }
+}
+
+impl Next {
+    fn of<T>(decision: Decision<'_, T>) -> Self {
+        match decision {
+            Decision::Respond(response) => Self::Respond(Some(response.map(whole))),
+            Decision::SendFile(file) => Self::File(file),
+            Decision::Handle { id, params, limits, .. } => Self::Handle(id, params, limits),
+            Decision::Mounted { id, prefix_len, .. } => Self::Mounted(id, prefix_len),
+            Decision::Hooks => Self::Hooks,
+        }
+    }
+}
+
+#[pymethods]
+impl Call {
+    /// What is to be done: `"hooks"`, `"respond"`, `"file"`, `"handle"`, `"websocket"`, `"mounted"`.
+    #[getter]
+    fn next(&self) -> PyResult<&'static str> {
+        let id = self.with(|inner| match &inner.next {
+            Next::Hooks => Err("hooks"),
+            Next::Respond(_) => Err("respond"),
+            Next::File(_) => Err("file"),
+            Next::Mounted(..) => Err("mounted"),
+            Next::Handle(id, ..) => Ok(*id),
+        });
+        Ok(match id {
+            Err(name) => name,
+            Ok(id) if self.native.endpoint(id).is_some_and(|endpoint| endpoint.is_websocket) => {
+                "websocket"
+            }
+            Ok(_) => "handle",
+        })
+    }
+
+    /// Goes on after the `on_request` hooks, with the header fields as they left them.
+    #[pyo3(signature = (headers=None))]
+    fn resume(&self, headers: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let headers = headers.map(header_map).transpose()?;
+        self.with(|inner| {
+            let mut head = Head::clone(&inner.head);
+            if let Some(headers) = headers {
+                head.headers = headers;
+            }
+            inner.next = Next::of(self.native.pipeline.resume(&mut head, &mut inner.ticket));
+            inner.head = Arc::new(head);
+        });
+        Ok(())
+    }
+
+    /// The head with all that is known by now.
+    #[getter]
+    fn head(&self) -> RequestHead {
+        let (head, id) = self.with(|inner| {
+            let head = RequestHead::new(Arc::clone(&inner.head), Arc::clone(&self.native.root_path))
+                .with_policies(inner.ticket.request_id(), inner.ticket.claims());
+            match &inner.next {
+                Next::Handle(id, spans, _) => (head, Some((*id, spans.clone()))),
+                _ => (head, None),
+            }
+        });
+        match id.and_then(|(id, spans)| Some((self.native.endpoint(id)?, spans))) {
+            Some((endpoint, spans)) => head.with_match(&endpoint.names, &spans),
+            None => head,
+        }
+    }
+
+    /// The longest body in bytes that the endpoint may be given.
+    #[getter]
+    fn max_body_bytes(&self) -> Option<u64> {
+        self.with(|inner| match &inner.next {
+            Next::Handle(_, _, limits) => limits.max_body_bytes,
+            _ => self.native.pipeline.limits().max_body_bytes,
+        })
+    }
+
+    /// Seconds until the head of the response has to be there.
+    #[getter]
+    fn request_timeout(&self) -> Option<f64> {
+        self.with(|inner| match &inner.next {
+            Next::Handle(_, _, limits) => limits.request_timeout.map(|time| time.as_secs_f64()),
+            _ => None,
+        })
+    }
+
+    /// Whether the endpoint wants the whole body before it is called.
+    #[getter]
+    fn wants_body(&self) -> PyResult<bool> {
+        self.handled(|endpoint, _, _| Ok(endpoint.body.is_some()))
+    }
+
+    /// Calls the endpoint: `(True, awaitable)`, `(False, result)`, or `(None, response)` when the
+    /// request does not fit.
+    #[pyo3(signature = (request, body=None))]
+    fn invoke<'py>(
+        &self,
+        request: &Bound<'py, PyAny>,
+        body: Option<Bound<'py, PyBytes>>,
+    ) -> PyResult<(Option<bool>, Bound<'py, PyAny>)> {
+        let py = request.py();
+        self.handled(|endpoint, head, spans| {
+            let bytes = body.as_ref().map(|body| Bytes::copy_from_slice(body.as_bytes()));
+            let given = arguments::Given {
+                head,
+                spans,
+                body: bytes.as_ref(),
+                request: Some(request),
+            };
+            let result = match arguments::call(py, endpoint, &given)? {
+                Ok(result) => result,
+                Err(Misfit) => {
+                    let answer = endpoint.explain.bind(py).call1((request, body))?;
+                    match answer.cast::<PyTuple>() {
+                        Ok(values) => endpoint.call.bind(py).call1(values)?,
+                        Err(_) => return Ok((None, answer)),
+                    }
+                }
+            };
+            Ok((Some(endpoint.is_async), result))
+        })
+    }
+
+    /// Encodes a result that is no `Response`: `(status, media type or None, body)`.
+    fn encode<'py>(
+        &self,
+        result: &Bound<'py, PyAny>,
+    ) -> PyResult<(u16, Option<Bound<'py, PyBytes>>, Bound<'py, PyAny>)> {
+        let py = result.py();
+        self.handled(|endpoint, _, _| {
+            let body = match result.cast_exact::<PyBytes>() {
+                Ok(bytes) => bytes.clone().into_any(),
+                Err(_) => endpoint.encode.bind(py).call1((result,))?,
+            };
+            let media_type = endpoint.media_type.as_ref().map(|media_type| {
+                let is_octets = result.is_exact_instance_of::<PyBytes>() && media_type == "application/json";
+                let media_type = if is_octets { b"application/octet-stream" } else { media_type.as_bytes() };
+                PyBytes::new(py, media_type)
+            });
+            Ok((endpoint.status.as_u16(), media_type, body))
+        })
+    }
+
+    /// Makes a response, or an awaitable of one, of an exception of the endpoint.
+    fn fail<'py>(
+        &self,
+        request: &Bound<'py, PyAny>,
+        error: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = request.py();
+        self.handled(|endpoint, _, _| endpoint.fail.bind(py).call1((request, error)))
+    }
+
+    /// The pipeline's own answer, `{"status", "headers", "body"}`; files are read, so call it for
+    /// `"file"` off the loop's thread.
+    fn response<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let next = self.with(|inner| match &mut inner.next {
+            Next::Respond(response) => response.take().map(Ok),
+            Next::File(file) => Some(Err(file.clone())),
+            _ => None,
+        });
+        let response = match next {
+            Some(Ok(response)) => response,
+            Some(Err(file)) => py.detach(|| file.open()).map(|body| whole(body.into())),
+            None => return Err(PyRuntimeError::new_err("there is no response")),
+        };
+        let (parts, body) = response.into_parts();
+        let fields = respond::fields(py, &parts)?;
+        fields.set_item(intern!(py, "body"), PyBytes::new(py, &body))?;
+        Ok(fields)
+    }
+
+    /// Puts the policies' last word on a response that is complete: status, header fields and body
+    /// in, the same out.
+    fn finish<'py>(
+        &self,
+        py: Python<'py>,
+        status: u16,
+        headers: &Bound<'py, PyAny>,
+        body: Bound<'py, PyBytes>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let mut response = Response::new(());
+        *response.status_mut() = http::StatusCode::from_u16(status)
+            .map_err(|_| PyValueError::new_err(format!("status_code: expected 200 to 599, got {status}")))?;
+        *response.headers_mut() = header_map(headers)?;
+        let (mut parts, ()) = response.into_parts();
+        let body = ResponseBody::from_bytes(Bytes::copy_from_slice(body.as_bytes()));
+        let mut ticket = self.take_ticket();
+        let body = self.native.pipeline.finish(&mut ticket, &mut parts, body);
+        let fields = respond::fields(py, &parts)?;
+        fields.set_item(intern!(py, "body"), PyBytes::new(py, &whole(body)))?;
+        Ok(fields)
+    }
+}
+
+/// All bytes of a body that does not wait, and as many as there are of one that does.
+fn whole(mut body: ResponseBody) -> Bytes {
+    if let ResponseBody::Full(bytes) = body {
+        return bytes;
+    }
+    let mut bytes = BytesMut::new();
+    let mut cx = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Some(Ok(frame))) = Pin::new(&mut body).poll_frame(&mut cx) {
+        if let Some(data) = frame.data_ref() {
+            bytes.extend_from_slice(data);
+        }
+    }
+    bytes.freeze()
+}

@@ -1,0 +1,678 @@
+//! Spikard's own applications on our server: pipeline, endpoint, response, without ASGI between.
+
+mod arguments;
+mod core;
+mod endpoint;
+mod head;
+mod inlet;
+mod respond;
+
+use std::future::{Future, poll_fn};
+use std::path::Path;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use tokio::task::{spawn_blocking, spawn_local};
+
+use super::asgi::{AsgiApplication, serve_http};
+use super::errors;
+use super::outlet::Driven;
+use super::reactor::Core as Reactor;
+use super::task::{Started, Tasks};
+use crate::message::body::{Aborted, BodyError, ResponseBody};
+use crate::message::head::Head;
+use crate::message::percent;
+use crate::message::problem::Problem;
+use crate::pipeline::{
+    BodyLimit, Decision, FileBody, FileConditions, FileSource, Limits, PathSpans, Patience, Pipeline, RouteId,
+    Ticket, answer, payload_too_large, request_timeout,
+};
+use crate::server::{Answer, Application, Exchange, Fault};
+
+pub(crate) use self::core::Core;
+pub(crate) use head::RequestHead;
+pub(crate) use inlet::Source;
+pub(crate) use respond::Sink;
+
+use endpoint::Endpoint;
+use inlet::Inlet;
+use respond::{Reply, reply};
+
+/// A Spikard application, frozen.
+pub(crate) struct Native {
+    pipeline: Pipeline<Target>,
+    root_path: Arc<str>,
+    names: Names,
+    /// `drive(call)`: the coroutine that runs the hooks around a request, when there are any.
+    driver: Option<Py<PyAny>>,
+    mounts: Vec<RouteId>,
+}
+
+/// What a path leads to.
+pub(super) enum Target {
+    Endpoint(Endpoint),
+    /// A mounted ASGI application and its prefix.
+    Mount(String, Py<PyAny>),
+}
+
+/// What the bridge needs of `spikard`'s Python side.
+pub(super) struct Names {
+    /// `spikard.responses.Response`.
+    pub(super) response: Py<PyAny>,
+    /// `spikard.datastructures.Request`.
+    pub(super) request: Py<PyAny>,
+    /// `spikard._exchange.Exchange`.
+    pub(super) exchange: Py<PyAny>,
+    /// `spikard._exchange.pump`.
+    pub(super) pump: Py<PyAny>,
+    /// `spikard_asgi.application.as_coroutine`.
+    pub(super) as_coroutine: Py<PyAny>,
+    /// `spikard._server.log_failure`.
+    pub(super) log: Py<PyAny>,
+}
+
+/// A native application as the server calls it.
+pub(crate) struct NativeApplication {
+    native: Arc<Native>,
+    /// One for each mount, with the state of this run's lifespan.
+    mounts: Vec<(RouteId, Rc<AsgiApplication>)>,
+}
+
+/// One request on its way through.
+struct Passage {
+    native: Arc<Native>,
+    reactor: Rc<Reactor>,
+    head: Arc<Head>,
+    ticket: Ticket,
+    spans: PathSpans,
+    inlet: Option<Rc<Inlet>>,
+}
+
+impl NativeApplication {
+    /// The application for one run: `state` is what its lifespan stored.
+    pub(crate) fn new(py: Python<'_>, native: Arc<Native>, state: Option<&Py<PyDict>>) -> Self {
+        let mount = |id: &RouteId| match native.pipeline.route(*id) {
+            Target::Endpoint(_) => None,
+            Target::Mount(prefix, application) => Some((
+                *id,
+                Rc::new(AsgiApplication::new(
+                    application.clone_ref(py),
+                    native.names.as_coroutine.clone_ref(py),
+                    native.names.log.clone_ref(py),
+                    &format!("{}{prefix}", native.root_path),
+                    state.map(|state| state.clone_ref(py)),
+                )),
+            )),
+        };
+        let mounts = native.mounts.iter().filter_map(mount).collect();
+        Self { native, mounts }
+    }
+
+    fn mount(&self, id: RouteId) -> Option<Rc<AsgiApplication>> {
+        let mount = self.mounts.iter().find(|(known, _)| *known == id)?;
+        Some(Rc::clone(&mount.1))
+    }
+}
+
+impl Application for NativeApplication {
+    fn call<E: Exchange>(
+        self: &Rc<Self>,
+        head: Head,
+        exchange: E,
+    ) -> impl Future<Output = Answer> + 'static {
+        super::gil::offer();
+        let app = Rc::clone(self);
+        async move {
+            match Reactor::current() {
+                Some(reactor) => app.serve(reactor, head, exchange).await,
+                None => Answer::Abort,
+            }
+        }
+    }
+
+    fn report(&self, fault: Fault) {
+        Python::attach(|py| errors::log_text(py, &self.native.names.log, &fault.to_string()));
+    }
+}
+
+impl NativeApplication {
+    async fn serve<E: Exchange>(&self, reactor: Rc<Reactor>, mut head: Head, exchange: E) -> Answer {
+        let native = &self.native;
+        if let Some(refusal) = undecodable(&head) {
+            return Answer::Response(native.finished(Ticket::default(), refusal));
+        }
+        let (mut ticket, decision) = native.pipeline.begin(&mut head);
+        match decision {
+            Decision::Respond(response) => Answer::Response(native.finished(ticket, response)),
+            Decision::SendFile(file) => {
+                let response = match file.open_cached() {
+                    Some(response) => response,
+                    None => blocking(move || file.open()).await.map(ResponseBody::from),
+                };
+                Answer::Response(native.finished(ticket, response))
+            }
+            Decision::Handle { id, params, limits, .. } => {
+                let passage = Passage {
+                    native: Arc::clone(native),
+                    reactor,
+                    head: Arc::new(head),
+                    ticket,
+                    spans: params,
+                    inlet: None,
+                };
+                passage.handle(id, limits, exchange).await
+            }
+            Decision::Mounted { id, .. } => match self.mount(id) {
+                Some(mount) => {
+                    let answer = serve_http(mount, reactor, head, exchange).await;
+                    finish_answer(native, &mut ticket, answer)
+                }
+                None => Answer::Response(native.finished(ticket, answer(&Problem::not_found()))),
+            },
+            Decision::Hooks => {
+                let limits = native.pipeline.limits();
+                let passage = Passage {
+                    native: Arc::clone(native),
+                    reactor,
+                    head: Arc::new(head),
+                    ticket,
+                    spans: PathSpans::default(),
+                    inlet: None,
+                };
+                passage.drive(limits, exchange).await
+            }
+        }
+    }
+}
+
+/// A path or query that is not UTF-8, or has a NUL, is refused before anything looks at it.
+fn undecodable(head: &Head) -> Option<Response<ResponseBody>> {
+    let path = head.raw_path();
+    if path.contains('%')
+        && let Err(error) = percent::decode_path(path)
+    {
+        return Some(answer(&Problem::bad_request(format!("path: {error}"))));
+    }
+    let query = head.query();
+    if !query.is_empty()
+        && let Err(error) = crate::message::query::Query::parse(query)
+    {
+        return Some(answer(&Problem::bad_request(error.to_string())));
+    }
+    None
+}
+
+fn finish_answer(native: &Native, ticket: &mut Ticket, answer: Answer) -> Answer {
+    match answer {
+        Answer::Response(response) => {
+            let (mut parts, body) = response.into_parts();
+            let body = native.pipeline.finish(ticket, &mut parts, body);
+            Answer::Response(Response::from_parts(parts, body))
+        }
+        Answer::Upgrade(mut fields, handler) => {
+            native.pipeline.finish_headers(ticket, &mut fields);
+            Answer::Upgrade(fields, handler)
+        }
+        Answer::Abort => Answer::Abort,
+    }
+}
+
+impl Native {
+    fn finished(&self, mut ticket: Ticket, response: Response<ResponseBody>) -> Response<ResponseBody> {
+        let (mut parts, body) = response.into_parts();
+        let body = self.pipeline.finish(&mut ticket, &mut parts, body);
+        Response::from_parts(parts, body)
+    }
+
+    fn endpoint(&self, id: RouteId) -> Option<&Endpoint> {
+        match self.pipeline.route(id) {
+            Target::Endpoint(endpoint) => Some(endpoint),
+            Target::Mount(..) => None,
+        }
+    }
+}
+
+/// How far a step into Python came.
+enum Step {
+    Replied(Reply),
+    /// The endpoint's task waits.
+    Waiting(super::task::Task),
+    /// An exception handler's task waits.
+    Failing(super::task::Task),
+    Abort,
+}
+
+impl Passage {
+    async fn handle<E: Exchange>(mut self, id: RouteId, limits: Limits, mut exchange: E) -> Answer {
+        let native = Arc::clone(&self.native);
+        let Some(endpoint) = native.endpoint(id) else { return Answer::Abort };
+        let body = if endpoint.body.is_some() {
+            match collect(&mut exchange, limits.max_body_bytes).await {
+                Ok(body) => Some(body),
+                Err(BodyError::TooLarge { limit }) => {
+                    let ticket = std::mem::take(&mut self.ticket);
+                    return Answer::Response(native.finished(ticket, payload_too_large(limit)));
+                }
+                Err(_) => return Answer::Abort,
+            }
+        } else {
+            None
+        };
+        let limit = BodyLimit::new(limits.max_body_bytes);
+        let mut exchange = Some(exchange);
+        let mut make_inlet = |reactor: &Rc<Reactor>| {
+            let exchange = exchange.take()?;
+            Some(Inlet::new(reactor, Box::new(exchange), limit))
+        };
+        let step = {
+            let passage = &mut self;
+            poll_fn(move |cx| {
+                Poll::Ready(Python::attach(|py| {
+                    let step = passage.start(py, endpoint, body.as_ref(), &mut make_inlet);
+                    if let Some(inlet) = &passage.inlet {
+                        inlet.set_connection(cx.waker());
+                    }
+                    step
+                }))
+            })
+            .await
+        };
+        let reply = self.settle(endpoint, step, limits.request_timeout).await;
+        self.give(reply).await
+    }
+
+    /// The endpoint's first step.
+    fn start(
+        &mut self,
+        py: Python<'_>,
+        endpoint: &Endpoint,
+        body: Option<&Bytes>,
+        make_inlet: &mut dyn FnMut(&Rc<Reactor>) -> Option<Rc<Inlet>>,
+    ) -> Step {
+        let wants_request = endpoint.wants_request();
+        let request = if wants_request {
+            self.inlet = make_inlet(&self.reactor);
+            match self.request(py, endpoint) {
+                Ok(request) => Some(request),
+                Err(error) => return self.failed(py, endpoint, error),
+            }
+        } else {
+            None
+        };
+        let given = arguments::Given {
+            head: &self.head,
+            spans: &self.spans,
+            body,
+            request: request.as_ref(),
+        };
+        let result = match arguments::call(py, endpoint, &given) {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(arguments::Misfit)) => match self.explain(py, endpoint, body) {
+                Ok(Explained::Response(reply)) => return Step::Replied(reply),
+                Ok(Explained::Result(result)) => Ok(result),
+                Err(error) => Err(error),
+            },
+            Err(error) => Err(error),
+        };
+        match result {
+            Err(error) => self.failed(py, endpoint, error),
+            Ok(result) if endpoint.is_async => match Tasks::start(&self.reactor, &result) {
+                Started::Finished(Ok(value)) => self.replied(py, endpoint, value.bind(py)),
+                Started::Finished(Err(error)) => self.failed(py, endpoint, error),
+                Started::Waiting(task) => Step::Waiting(task),
+            },
+            Ok(value) => {
+                self.reactor.after_step(py);
+                self.replied(py, endpoint, &value)
+            }
+        }
+    }
+
+    fn replied(&self, py: Python<'_>, endpoint: &Endpoint, value: &Bound<'_, PyAny>) -> Step {
+        match reply(&self.reactor, &self.native.names, endpoint, value) {
+            Ok(reply) => Step::Replied(reply),
+            Err(error) => self.failed(py, endpoint, error),
+        }
+    }
+
+    /// Makes a response of an exception.
+    fn failed(&self, py: Python<'_>, endpoint: &Endpoint, error: PyErr) -> Step {
+        let names = &self.native.names;
+        let answer = self
+            .request(py, endpoint)
+            .and_then(|request| endpoint.fail.bind(py).call1((request, error.value(py))));
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(second) => {
+                errors::log(py, &names.log, &second);
+                return Step::Replied(Reply::plain(internal_server_error()));
+            }
+        };
+        if let Ok(true) = answer.is_instance(names.response.bind(py)) {
+            return self.of_response(py, &answer);
+        }
+        let coroutine = names.as_coroutine.bind(py).call1((answer,));
+        match coroutine.map(|coroutine| Tasks::start(&self.reactor, &coroutine)) {
+            Ok(Started::Finished(Ok(response))) => self.of_response(py, response.bind(py)),
+            Ok(Started::Waiting(task)) => Step::Failing(task),
+            Ok(Started::Finished(Err(error))) | Err(error) => {
+                errors::log(py, &names.log, &error);
+                Step::Replied(Reply::plain(internal_server_error()))
+            }
+        }
+    }
+
+    fn of_response(&self, py: Python<'_>, response: &Bound<'_, PyAny>) -> Step {
+        let names = &self.native.names;
+        match respond::of_response(&self.reactor, names, response) {
+            Ok(reply) => Step::Replied(reply),
+            Err(error) => {
+                errors::log(py, &names.log, &error);
+                Step::Replied(Reply::plain(internal_server_error()))
+            }
+        }
+    }
+
+    /// The slow pass: everything that is wrong, or all values after all.
+    fn explain<'py>(
+        &mut self,
+        py: Python<'py>,
+        endpoint: &Endpoint,
+        body: Option<&Bytes>,
+    ) -> PyResult<Explained<'py>> {
+        let request = self.request(py, endpoint)?;
+        let body = body.map(|body| pyo3::types::PyBytes::new(py, body));
+        let answer = endpoint.explain.bind(py).call1((request, body))?;
+        if let Ok(values) = answer.cast::<pyo3::types::PyTuple>() {
+            return Ok(Explained::Result(endpoint.call.bind(py).call1(values)?));
+        }
+        respond::of_response(&self.reactor, &self.native.names, &answer).map(Explained::Response)
+    }
+
+    /// The request as Python sees it.
+    fn request<'py>(&self, py: Python<'py>, endpoint: &Endpoint) -> PyResult<Bound<'py, PyAny>> {
+        let head = RequestHead::new(Arc::clone(&self.head), Arc::clone(&self.native.root_path))
+            .with_match(&endpoint.names, &self.spans)
+            .with_policies(self.ticket.request_id(), self.ticket.claims());
+        self.request_of(py, head)
+    }
+
+    fn request_of<'py>(&self, py: Python<'py>, head: RequestHead) -> PyResult<Bound<'py, PyAny>> {
+        let names = &self.native.names;
+        let source = match &self.inlet {
+            Some(inlet) => Some(Bound::new(py, inlet.source())?),
+            None => None,
+        };
+        let exchange = names.exchange.bind(py).call1((source,))?;
+        names.request.bind(py).call1((Bound::new(py, head)?, exchange))
+    }
+
+    /// Waits for what a step left open.
+    async fn settle(&mut self, endpoint: &Endpoint, step: Step, timeout: Option<Duration>) -> Option<Reply> {
+        let mut step = step;
+        loop {
+            step = match step {
+                Step::Replied(reply) => return Some(reply),
+                Step::Abort => return None,
+                Step::Waiting(task) => match self.wait(task, timeout).await {
+                    Err(TimedOut) => return Some(Reply::plain(request_timeout())),
+                    Ok(result) => Python::attach(|py| match result {
+                        Ok(value) => self.replied(py, endpoint, value.bind(py)),
+                        Err(error) => self.failed(py, endpoint, error),
+                    }),
+                },
+                Step::Failing(task) => match self.wait(task, timeout).await {
+                    Err(TimedOut) => return Some(Reply::plain(request_timeout())),
+                    Ok(result) => Python::attach(|py| match result {
+                        Ok(response) => self.of_response(py, response.bind(py)),
+                        Err(error) => {
+                            errors::log(py, &self.native.names.log, &error);
+                            Step::Replied(Reply::plain(internal_server_error()))
+                        }
+                    }),
+                },
+            };
+        }
+    }
+
+    /// Awaits a task, driving the request body that it may read. Dropping it cancels the task.
+    async fn wait(
+        &self,
+        task: super::task::Task,
+        timeout: Option<Duration>,
+    ) -> Result<PyResult<Py<PyAny>>, TimedOut> {
+        let mut task = pin!(task);
+        let waiting = poll_fn(|cx| {
+            if let Some(inlet) = &self.inlet {
+                inlet.drive(cx);
+            }
+            task.as_mut().poll(cx)
+        });
+        match timeout {
+            None => Ok(waiting.await),
+            Some(timeout) => tokio::time::timeout(timeout, waiting).await.map_err(|_| TimedOut),
+        }
+    }
+
+    /// Finishes the reply and hands it over.
+    async fn give(mut self, reply: Option<Reply>) -> Answer {
+        let Some(Reply { response, file, background }) = reply else { return Answer::Abort };
+        let response = match file {
+            Some(path) => self.with_file(response, path).await,
+            None => response,
+        };
+        let (mut parts, body) = response.into_parts();
+        let native = Arc::clone(&self.native);
+        let mut body = native.pipeline.finish(&mut self.ticket, &mut parts, body);
+        let inlet = self.inlet.take();
+        if background.is_some() || matches!(body, ResponseBody::Stream(_)) && inlet.is_some() {
+            body = ResponseBody::Stream(Box::pin(Followed {
+                inner: body,
+                then: background,
+                native,
+                reactor: Rc::clone(&self.reactor),
+                inlet,
+            }));
+        } else if let Some(inlet) = inlet {
+            inlet.close();
+        }
+        Answer::Response(Response::from_parts(parts, body))
+    }
+
+    async fn with_file(&self, response: Response<ResponseBody>, path: std::path::PathBuf) -> Response<ResponseBody> {
+        let conditions = FileConditions::new(&self.head.method, &self.head.headers);
+        let (parts, _) = response.into_parts();
+        let shown = path.clone();
+        let opened = blocking(move || open(&path, &conditions, &parts)).await;
+        opened.map(|response| response.map(ResponseBody::from)).unwrap_or_else(|error| {
+            let message = format!("the file {} cannot be sent: {error}", shown.display());
+            Python::attach(|py| errors::log_text(py, &self.native.names.log, &message));
+            internal_server_error()
+        })
+    }
+
+    /// Lets Python run the hooks around the request.
+    async fn drive<E: Exchange>(mut self, limits: Limits, exchange: E) -> Answer {
+        let limit = BodyLimit::new(limits.max_body_bytes);
+        let inlet = Inlet::new(&self.reactor, Box::new(exchange), limit);
+        self.inlet = Some(Rc::clone(&inlet));
+        let step = poll_fn(|cx| {
+            inlet.set_connection(cx.waker());
+            Poll::Ready(Python::attach(|py| self.start_driver(py)))
+        })
+        .await;
+        let (call, step) = match step {
+            Ok(started) => started,
+            Err(error) => {
+                Python::attach(|py| errors::log(py, &self.native.names.log, &error));
+                return self.give(Some(Reply::plain(internal_server_error()))).await;
+            }
+        };
+        let result = match step {
+            Started::Finished(result) => Ok(result),
+            Started::Waiting(task) => self.wait(task, limits.request_timeout).await,
+        };
+        let reply = match result {
+            Err(TimedOut) => Reply::plain(request_timeout()),
+            Ok(Ok(response)) => Python::attach(|py| match self.of_response(py, response.bind(py)) {
+                Step::Replied(reply) => reply,
+                _ => Reply::plain(internal_server_error()),
+            }),
+            Ok(Err(error)) => {
+                Python::attach(|py| errors::log(py, &self.native.names.log, &error));
+                Reply::plain(internal_server_error())
+            }
+        };
+        self.ticket = call.get().take_ticket();
+        self.give(Some(reply)).await
+    }
+
+    fn start_driver(&self, py: Python<'_>) -> PyResult<(Py<core::Call>, Started)> {
+        let head = RequestHead::new(Arc::clone(&self.head), Arc::clone(&self.native.root_path));
+        let request = self.request_of(py, head)?;
+        let call = Py::new(py, core::Call::new(Arc::clone(&self.native), &self.head))?;
+        let Some(driver) = &self.native.driver else {
+            return Err(pyo3::exceptions::PyRuntimeError::new_err("the application has no driver"));
+        };
+        let coroutine = driver.bind(py).call1((&call, request))?;
+        let started = Tasks::start(&self.reactor, &coroutine);
+        Ok((call, started))
+    }
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        if let Some(inlet) = self.inlet.take() {
+            inlet.peer_gone();
+            inlet.close();
+        }
+    }
+}
+
+struct TimedOut;
+
+enum Explained<'py> {
+    Response(Reply),
+    Result(Bound<'py, PyAny>),
+}
+
+/// Reads the whole body.
+async fn collect<E: Exchange>(exchange: &mut E, limit: Option<u64>) -> Result<Bytes, BodyError> {
+    let mut limit = BodyLimit::new(limit);
+    let mut whole = BytesMut::new();
+    while !exchange.is_body_end() {
+        let Some(piece) = poll_fn(|cx| exchange.poll_body(cx)).await else { break };
+        let piece = piece?;
+        limit.admit(&piece)?;
+        if whole.is_empty() && exchange.is_body_end() {
+            return Ok(piece);
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.freeze())
+}
+
+/// Runs `work` on the runtime's blocking pool.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only a runtime that shuts down cancels it, and then nobody waits any more.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+fn open(
+    path: &Path,
+    conditions: &FileConditions,
+    parts: &http::response::Parts,
+) -> std::io::Result<Response<FileBody>> {
+    let file = std::fs::File::open(path)?;
+    let metadata = file.metadata()?;
+    let source = FileSource::new(file, &metadata)
+        .ok_or_else(|| std::io::Error::other("it is not a regular file"))?;
+    let octets = http::HeaderValue::from_static("application/octet-stream");
+    let content_type = parts.headers.get(http::header::CONTENT_TYPE).unwrap_or(&octets);
+    let mut response = source.respond(conditions, content_type, Patience::Blocking)?;
+    if response.status() == StatusCode::OK {
+        *response.status_mut() = parts.status;
+    }
+    for (name, value) in &parts.headers {
+        if name != http::header::CONTENT_TYPE && name != http::header::CONTENT_LENGTH {
+            response.headers_mut().append(name, value.clone());
+        }
+    }
+    Ok(response)
+}
+
+fn internal_server_error() -> Response<ResponseBody> {
+    answer(&Problem::internal_server_error())
+}
+
+/// A body with something to do once it has been sent, or could not be.
+struct Followed {
+    inner: ResponseBody,
+    then: Option<Py<PyAny>>,
+    native: Arc<Native>,
+    reactor: Rc<Reactor>,
+    inlet: Option<Rc<Inlet>>,
+}
+
+impl Body for Followed {
+    type Data = Bytes;
+    type Error = Aborted;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        if let Some(inlet) = &self.inlet {
+            inlet.drive(cx);
+        }
+        std::pin::Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        if let Some(inlet) = self.inlet.take() {
+            inlet.close();
+        }
+        let Some(then) = self.then.take() else { return };
+        let (native, reactor) = (Arc::clone(&self.native), Rc::clone(&self.reactor));
+        // In a task of its own: this runs while the connection is at work.
+        spawn_local(async move {
+            let step = Python::attach(|py| {
+                let awaitable = then.bind(py).call0()?;
+                let coroutine = native.names.as_coroutine.bind(py).call1((awaitable,))?;
+                PyResult::Ok(Tasks::start(&reactor, &coroutine))
+            });
+            let result = match step {
+                Ok(Started::Waiting(task)) => task.await,
+                Ok(Started::Finished(result)) => result,
+                Err(error) => Err(error),
+            };
+            if let Err(error) = result {
+                Python::attach(|py| errors::log(py, &native.names.log, &error));
+            }
+        });
+    }
+}
