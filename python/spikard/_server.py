@@ -11,19 +11,19 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sys
 from typing import TYPE_CHECKING, Any
 
 from spikard._loop import new_event_loop, reactor_on
-from spikard._spikard import AsgiServer
-from spikard_asgi.application import as_coroutine, single_callable
-from spikard_asgi.exceptions import is_disconnect
+from spikard._spikard import AsgiServer, NativeServer
+from spikard_asgi.application import as_coroutine, log_failure, single_callable
 from spikard_asgi.lifespan import Lifespan
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from spikard._spikard import Reactor
+    from spikard._spikard import Core, Reactor
     from spikard.config import ServerConfig
 
 logger = logging.getLogger("spikard.error")
@@ -51,7 +51,8 @@ class Server:
         self._reactor = reactor
         self._application = single_callable(application)
         self._lifespan = Lifespan(self._application, mode=config.lifespan)
-        self._server: AsgiServer | None = None
+        self._native = _core(application, config)
+        self._server: AsgiServer | NativeServer | None = None
 
     async def start(self) -> None:
         """Run the application's start-up, then accept connections.
@@ -60,16 +61,23 @@ class Server:
             LifespanFailed: The application refused to start.
         """
         await self._lifespan.startup()
-        self._server = AsgiServer(
+        self._server = self._made()
+        for listener in self._sockets:
+            self._server.listen(self._reactor, listener.fileno())
+
+    def _made(self) -> AsgiServer | NativeServer:
+        config = self._config.to_json()
+        state = self._lifespan.state
+        if self._native is not None:
+            return NativeServer(self._native, config=config, state=state)
+        return AsgiServer(
             self._application,
             as_coroutine=as_coroutine,
             log=log_failure,
-            limits=self._config.to_json(),
+            config=config,
             root_path=self._config.root_path,
-            state=self._lifespan.state,
+            state=state,
         )
-        for listener in self._sockets:
-            self._server.listen(self._reactor, listener.fileno())
 
     async def stop(self) -> None:
         """Stop accepting, let requests in flight finish, then run the application's shutdown.
@@ -90,15 +98,14 @@ class Server:
             self._server.stop_now(self._reactor)
 
 
-def log_failure(what: BaseException | str) -> None:
-    """Log what an application did wrong: an exception it raised, or a sentence of the server's.
+def _core(application: Any, config: ServerConfig) -> Core | None:
+    """Compile a `Spikard` application; `None` for any other."""
+    module = sys.modules.get("spikard.app")
+    if module is None or not isinstance(application, module.Spikard):
+        return None
+    from spikard._door import make_core
 
-    A client that has gone is nobody's failure.
-    """
-    if isinstance(what, str):
-        logger.error("%s", what)
-    elif not is_disconnect(what):
-        logger.error("the application raised an exception", exc_info=what)
+    return make_core(application, config)
 
 
 def run_worker(

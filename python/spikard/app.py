@@ -274,15 +274,10 @@ class Spikard(Router):
     def _core(self) -> Any:
         """Return the Rust core with every route added; made once per frozen state."""
         if self._frozen is None or self._made_core is None:
-            from spikard import _spikard
+            from spikard._door import make_core
             from spikard.config import ServerConfig
 
-            specs = self.freeze()
-            config = self.config if self.config is not None else ServerConfig()
-            core = _spikard.Core(config.to_json())
-            for spec in specs:
-                core.add_route(spec)
-            self._made_core = core
+            self._made_core = make_core(self, self.config or ServerConfig())
         return self._made_core
 
     def _providers(self) -> dict[Any, Provide]:

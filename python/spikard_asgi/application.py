@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from typing import TYPE_CHECKING, Any
+
+from spikard_asgi.exceptions import is_disconnect
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -12,6 +15,9 @@ if TYPE_CHECKING:
     Receive = Callable[[], Awaitable[dict[str, Any]]]
     Send = Callable[[dict[str, Any]], Awaitable[None]]
     Application = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+logger = logging.getLogger("spikard.error")
 
 
 def single_callable(application: Any) -> Application:
@@ -64,3 +70,14 @@ def _is_double_callable(application: Any) -> bool:
 async def as_coroutine(awaitable: Awaitable[Any]) -> Any:
     """Await `awaitable`: a coroutine around what is not one."""
     return await awaitable
+
+
+def log_failure(what: BaseException | str) -> None:
+    """Log what an application did wrong: an exception it raised, or a sentence of the server's.
+
+    A client that has gone is nobody's failure.
+    """
+    if isinstance(what, str):
+        logger.error("%s", what)
+    elif not is_disconnect(what):
+        logger.error("the application raised an exception", exc_info=what)

@@ -15,12 +15,12 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 use super::arguments::{self, Misfit};
 use super::endpoint::Endpoint;
 use super::head::{RequestHead, header_map};
-use super::{Names, Native, Target, respond, undecodable};
+use super::{Names, Native, Target, open, respond, undecodable};
 use crate::bridge::errors;
 use crate::message::body::ResponseBody;
 use crate::message::head::Head;
 use crate::pipeline::{
-    Decision, Limits, PathSpans, Pipeline, PolicyConfig, RouteId, RouteOptions, SendFile, Ticket,
+    Decision, FileConditions, Limits, PathSpans, Pipeline, PolicyConfig, RouteId, RouteOptions, SendFile, Ticket,
 };
 
 /// An application's routes and policies: filled route by route, then only used.
@@ -165,7 +165,7 @@ impl Names {
             exchange: name("spikard._exchange", "Exchange")?,
             pump: name("spikard._exchange", "pump")?,
             as_coroutine: name("spikard_asgi.application", "as_coroutine")?,
-            log: name("spikard._failures", "log_failure")?,
+            log: name("spikard_asgi.application", "log_failure")?,
         })
     }
 }
@@ -411,6 +411,28 @@ impl Call {
         Ok(fields)
     }
 
+    /// A file as a response, `{"status", "headers", "body"}`; it is read, so call it off the loop's
+    /// thread.
+    fn file<'py>(
+        &self,
+        py: Python<'py>,
+        path: std::path::PathBuf,
+        status: u16,
+        headers: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let parts = parts(status, headers)?;
+        let head = self.with(|inner| Arc::clone(&inner.head));
+        let response = py.detach(|| {
+            let conditions = FileConditions::new(&head.method, &head.headers);
+            let response = open(&path, &conditions, &parts)?;
+            std::io::Result::Ok(response.map(|body| whole(body.into())))
+        })?;
+        let (parts, body) = response.into_parts();
+        let fields = respond::fields(py, &parts)?;
+        fields.set_item(intern!(py, "body"), PyBytes::new(py, &body))?;
+        Ok(fields)
+    }
+
     /// Puts the policies' last word on a response that is complete: status, header fields and body
     /// in, the same out.
     fn finish<'py>(
@@ -420,11 +442,7 @@ impl Call {
         headers: &Bound<'py, PyAny>,
         body: Bound<'py, PyBytes>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let mut response = Response::new(());
-        *response.status_mut() = http::StatusCode::from_u16(status)
-            .map_err(|_| PyValueError::new_err(format!("status_code: expected 200 to 599, got {status}")))?;
-        *response.headers_mut() = header_map(headers)?;
-        let (mut parts, ()) = response.into_parts();
+        let mut parts = parts(status, headers)?;
         let body = ResponseBody::from_bytes(Bytes::copy_from_slice(body.as_bytes()));
         let mut ticket = self.take_ticket();
         let body = self.native.pipeline.finish(&mut ticket, &mut parts, body);
@@ -432,6 +450,16 @@ impl Call {
         fields.set_item(intern!(py, "body"), PyBytes::new(py, &whole(body)))?;
         Ok(fields)
     }
+}
+
+/// The head of a response from Python's fields.
+fn parts(status: u16, headers: &Bound<'_, PyAny>) -> PyResult<http::response::Parts> {
+    let mut response = Response::new(());
+    *response.status_mut() = http::StatusCode::from_u16(status).map_err(|_| {
+        PyValueError::new_err(format!("status_code: expected 200 to 599, got {status}"))
+    })?;
+    *response.headers_mut() = header_map(headers)?;
+    Ok(response.into_parts().0)
 }
 
 /// All bytes of a body that does not wait, and as many as there are of one that does.

@@ -1,0 +1,224 @@
+"""The doors that are not our own server: another ASGI server, and the in-process client.
+
+Both do what `src/bridge/native` does on a socket: the pipeline decides in Rust, Python awaits what
+the decision names, and the pipeline has the last word. `drive` is that middle part, and it is also
+what our own server runs for an application with hooks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from spikard import _spikard
+from spikard._exchange import AsgiExchange
+from spikard._hooks import run_on_request, run_on_response
+from spikard._problems import problem
+from spikard.config import ServerConfig
+from spikard.datastructures import Request
+from spikard.exceptions import NotAvailableError
+from spikard.responses import Response
+from spikard_asgi.application import log_failure
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from spikard._spikard import Call, Core, RequestHead
+    from spikard.app import Spikard
+    from spikard.datastructures import Exchange
+
+
+def make_core(app: Spikard, config: ServerConfig) -> Core:
+    """Compile an application for this configuration.
+
+    Raises:
+        RouteError: Two routes conflict, or a template is wrong.
+        RegistrationError: A parameter can come from nowhere.
+    """
+    core = _spikard.Core(config.to_json())
+    for spec in app.freeze():
+        core.add_route(spec)
+    for prefix, mounted in app.mounts:
+        core.add_mount(prefix, mounted)
+    if app.hooks["on_request"] or app.hooks["on_response"]:
+        if app.mounts:
+            raise NotAvailableError("hooks on an application with mounts are not available yet")
+        core.set_driver(functools.partial(drive, app))
+    return core
+
+
+async def drive(app: Spikard, call: Call, request: Request) -> Response:
+    """Return the response of a request: hooks, endpoint, hooks.
+
+    Args:
+        app: The application.
+        call: The request as the pipeline has it.
+        request: The same as Python has it.
+    """
+    request._app = app  # noqa: SLF001  # the doors make requests for the application
+    try:
+        response = await _decided(app, call, request)
+    except Exception as error:  # noqa: BLE001  # whatever a hook raised
+        answer = app.failures()(request, error)
+        response = await answer if inspect.isawaitable(answer) else answer
+    hooks = app.hooks["on_response"]
+    return await run_on_response(hooks, request, response) if hooks else response
+
+
+async def _decided(app: Spikard, call: Call, request: Request) -> Response:
+    if call.next == "hooks":
+        early = await run_on_request(app.hooks["on_request"], request)
+        if early is not None:
+            return early
+        headers = request._headers  # noqa: SLF001  # None when no hook has looked
+        call.resume(None if headers is None else headers.raw)
+    decision = call.next
+    if decision == "respond":
+        return _response(call.response())
+    if decision == "file":
+        return _response(await asyncio.to_thread(call.response))
+    if decision != "handle":
+        raise NotAvailableError(f"{decision!r} is not available behind this door yet")
+    request._head = call.head  # noqa: SLF001  # now with the path's parameters
+    try:
+        body = await request.body() if call.wants_body else None
+        is_async, result = call.invoke(request, body)
+        if is_async:
+            result = await result
+        return result if isinstance(result, Response) else _encoded(call, result)
+    except Exception as error:  # noqa: BLE001  # whatever the handler raised
+        answer = call.fail(request, error)
+        made: Response = await answer if inspect.isawaitable(answer) else answer
+        return made
+
+
+def _response(fields: dict[str, Any]) -> Response:
+    response = Response(fields["body"] or None, fields["status"])
+    response.raw_headers = fields["headers"]
+    return response
+
+
+def _encoded(call: Call, result: Any) -> Response:
+    status, media_type, body = call.encode(result)
+    response = Response(body if media_type is not None else None, status)
+    response.raw_headers = [] if media_type is None else [(b"content-type", media_type)]
+    return response
+
+
+@dataclass(slots=True)
+class Answered:
+    """A response after the pipeline's last word: `body` is complete, or `stream` gives it."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+    stream: AsyncIterator[bytes] | None
+    background: Callable[[], Awaitable[None]] | None
+
+
+async def answer(app: Spikard, core: Core, head: RequestHead, exchange: Exchange) -> Answered:
+    """Run one request through the whole pipeline, in the caller's task."""
+    call = core.begin(head)
+    if isinstance(exchange, AsgiExchange):
+        exchange.limit = call.max_body_bytes
+    request = Request(call.head, exchange, app)
+    timeout = call.request_timeout
+    try:
+        response = await asyncio.wait_for(drive(app, call, request), timeout)
+    except asyncio.TimeoutError:
+        response = problem(408, "the request took too long")
+    status, headers, body = response.status_code, response.raw_headers, response.body or b""
+    if response.file is not None:
+        sent = await asyncio.to_thread(call.file, response.file, status, headers)
+        status, headers, body = sent["status"], sent["headers"], sent["body"]
+    fields = call.finish(status, headers, body)
+    return Answered(
+        fields["status"],
+        fields["headers"],
+        fields["body"],
+        response.stream,
+        response.background,
+    )
+
+
+async def asgi(app: Spikard, scope: Any, receive: Any, send: Any) -> None:
+    """Serve one ASGI connection of another server."""
+    kind = scope["type"]
+    if kind == "lifespan":
+        await _lifespan(app, scope, receive, send)
+    elif kind == "http":
+        await _http(app, scope, receive, send)
+    else:
+        raise NotAvailableError(f"{kind} connections behind another server are not available yet")
+
+
+async def _http(app: Spikard, scope: Any, receive: Any, send: Any) -> None:
+    extensions = scope.get("extensions") or {}
+    exchange = AsgiExchange(
+        receive, send, can_hint="http.response.early_hint" in extensions
+    )
+    answered = await answer(app, app._core(), head_of(scope), exchange)  # noqa: SLF001  # made once
+    headers = answered.headers
+    if answered.stream is None and not any(name == b"content-length" for name, _ in headers):
+        if answered.status not in (204, 304):
+            headers = [*headers, (b"content-length", b"%d" % len(answered.body))]
+    await send({"type": "http.response.start", "status": answered.status, "headers": headers})
+    try:
+        if answered.stream is None:
+            await send({"type": "http.response.body", "body": answered.body})
+        else:
+            async for chunk in answered.stream:
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+    finally:
+        close = getattr(answered.stream, "aclose", None)
+        if close is not None:
+            await close()
+        if answered.background is not None:
+            await answered.background()
+
+
+def head_of(scope: Any) -> RequestHead:
+    """Return the head of an ASGI HTTP or WebSocket scope; the host's root path is cut off."""
+    root_path: str = scope.get("root_path", "")
+    raw_path: bytes = scope.get("raw_path") or scope["path"].encode()
+    prefix = root_path.encode()
+    if prefix and raw_path.startswith(prefix) and raw_path[len(prefix) :][:1] in (b"", b"/"):
+        raw_path = raw_path[len(prefix) :]
+    query: bytes = scope.get("query_string", b"")
+    target = (raw_path or b"/") + (b"?" + query if query else b"")
+    return _spikard.RequestHead(
+        scope.get("method", "GET"),
+        target,
+        [(bytes(name), bytes(value)) for name, value in scope["headers"]],
+        http_version=scope.get("http_version", "1.1"),
+        scheme=scope.get("scheme", "http"),
+        client=tuple(scope["client"]) if scope.get("client") else None,
+        server=tuple(scope["server"]) if scope.get("server") else None,
+        root_path=root_path,
+    )
+
+
+async def _lifespan(app: Spikard, scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    context = app._lifespan()  # noqa: SLF001  # every door enters it
+    try:
+        await context.__aenter__()
+    except Exception as error:
+        log_failure(error)
+        await send({"type": "lifespan.startup.failed", "message": "the application failed to start"})
+        raise
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    try:
+        await context.__aexit__(None, None, None)
+    except Exception as error:
+        log_failure(error)
+        await send(
+            {"type": "lifespan.shutdown.failed", "message": "the application failed to shut down"}
+        )
+        raise
+    await send({"type": "lifespan.shutdown.complete"})
