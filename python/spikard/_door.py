@@ -26,7 +26,7 @@ from spikard_asgi.application import log_failure
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from spikard._spikard import Call, Core, RequestHead
+    from spikard._spikard import Call, Core, Filter, RequestHead
     from spikard.app import Spikard
     from spikard.datastructures import Exchange
 
@@ -134,14 +134,33 @@ async def answer(app: Spikard, core: Core, head: RequestHead, exchange: Exchange
     if response.file is not None:
         sent = await asyncio.to_thread(call.file, response.file, status, headers)
         status, headers, body = sent["status"], sent["headers"], sent["body"]
-    fields = call.finish(status, headers, body)
+    fields = call.finish(status, headers, None if response.stream is not None else body)
     return Answered(
         fields["status"],
         fields["headers"],
-        fields["body"],
-        response.stream,
+        fields["body"] or b"",
+        _filtered(response.stream, fields["filter"]),
         response.background,
     )
+
+
+def _filtered(
+    stream: AsyncIterator[bytes] | None, pieces: Filter | None
+) -> AsyncIterator[bytes] | None:
+    if stream is None or pieces is None:
+        return stream
+
+    async def filtered() -> AsyncIterator[bytes]:
+        try:
+            async for chunk in stream:
+                yield pieces.push(chunk)
+            yield pieces.finish()
+        finally:
+            close = getattr(stream, "aclose", None)
+            if close is not None:
+                await close()
+
+    return filtered()
 
 
 async def asgi(app: Spikard, scope: Any, receive: Any, send: Any) -> None:

@@ -15,12 +15,12 @@ use pyo3::types::{PyBytes, PyDict, PyTuple};
 use super::arguments::{self, Misfit};
 use super::endpoint::Endpoint;
 use super::head::{RequestHead, header_map};
-use super::{Names, Native, Target, open, respond, undecodable};
+use super::{Names, Native, Target, open, respond};
 use crate::bridge::errors;
 use crate::message::body::ResponseBody;
 use crate::message::head::Head;
 use crate::pipeline::{
-    Decision, FileConditions, Limits, PathSpans, Pipeline, PolicyConfig, RouteId, RouteOptions, SendFile, Ticket,
+    BodyOut, Decision, FileConditions, Limits, PathSpans, Pipeline, PolicyConfig, RouteId, RouteOptions, SendFile, Ticket,
 };
 
 /// An application's routes and policies: filled route by route, then only used.
@@ -60,7 +60,7 @@ impl Core {
         let root_path = server.root_path.trim_end_matches('/').into();
         let policies = PolicyConfig::from_json(config)
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let pipeline = Pipeline::new(policies).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let pipeline = Pipeline::new(&policies).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let filling = Filling {
             pipeline,
             root_path,
@@ -204,13 +204,8 @@ enum Next {
 impl Call {
     pub(super) fn new(native: Arc<Native>, head: &Arc<Head>) -> Self {
         let mut head = Head::clone(head);
-        let (ticket, next) = match undecodable(&head) {
-            Some(refusal) => (Ticket::default(), Next::Respond(Some(refusal.map(whole)))),
-            None => {
-                let (ticket, decision) = native.pipeline.begin(&mut head);
-                (ticket, Next::of(decision))
-            }
-        };
+        let (ticket, decision) = native.pipeline.begin(&mut head);
+        let next = Next::of(decision);
         let head = Arc::new(head);
         Self {
             native,
@@ -284,7 +279,7 @@ impl Call {
             if let Some(headers) = headers {
                 head.headers = headers;
             }
-            inner.next = Next::of(self.native.pipeline.resume(&mut head, &mut inner.ticket));
+            inner.next = Next::of(self.native.pipeline.resume(&head, &mut inner.ticket));
             inner.head = Arc::new(head);
         });
         Ok(())
@@ -433,22 +428,63 @@ impl Call {
         Ok(fields)
     }
 
-    /// Puts the policies' last word on a response that is complete: status, header fields and body
-    /// in, the same out.
+    /// Puts the policies' last word on a response, `{"status", "headers", "body", "filter"}`: the
+    /// body as it goes out, or for a stream (`body=None`) what all its chunks go through.
+    #[pyo3(signature = (status, headers, body=None))]
     fn finish<'py>(
         &self,
         py: Python<'py>,
         status: u16,
         headers: &Bound<'py, PyAny>,
-        body: Bound<'py, PyBytes>,
+        body: Option<Bound<'py, PyBytes>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let mut parts = parts(status, headers)?;
-        let body = ResponseBody::from_bytes(Bytes::copy_from_slice(body.as_bytes()));
-        let mut ticket = self.take_ticket();
-        let body = self.native.pipeline.finish(&mut ticket, &mut parts, body);
+        let ticket = self.take_ticket();
+        let length = body.as_ref().map(|body| body.as_bytes().len() as u64);
+        let filter = self.native.pipeline.finish_head(&ticket, &mut parts, length);
         let fields = respond::fields(py, &parts)?;
-        fields.set_item(intern!(py, "body"), PyBytes::new(py, &whole(body)))?;
+        let (body, filter) = match (body, filter) {
+            (Some(body), Some(mut filter)) => {
+                let encoded = {
+                    let body = body.as_bytes();
+                    py.detach(|| encode_whole(&mut filter, body))?
+                };
+                (Some(PyBytes::new(py, &encoded)), None)
+            }
+            (body, filter) => (body, filter),
+        };
+        fields.set_item(intern!(py, "body"), body)?;
+        let filter = filter.map(|filter| Filter { filter: Mutex::new(filter) });
+        fields.set_item(intern!(py, "filter"), filter.map(|filter| Py::new(py, filter)).transpose()?)?;
         Ok(fields)
+    }
+}
+
+fn encode_whole(filter: &mut BodyOut, body: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut encoded = filter.push(body)?.to_vec();
+    encoded.extend_from_slice(&filter.finish()?);
+    Ok(encoded)
+}
+
+/// What all chunks of a streamed response go through: each comes out complete, so that the client
+/// can read it at once.
+#[pyclass(frozen, module = "spikard._spikard")]
+pub(crate) struct Filter {
+    filter: Mutex<BodyOut>,
+}
+
+#[pymethods]
+impl Filter {
+    /// The bytes to send for this chunk.
+    fn push<'py>(&self, py: Python<'py>, chunk: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let mut filter = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(PyBytes::new(py, &filter.push(chunk)?))
+    }
+
+    /// The bytes to send after the last chunk.
+    fn finish<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let mut filter = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(PyBytes::new(py, &filter.finish()?))
     }
 }
 

@@ -29,7 +29,6 @@ use super::reactor::Core as Reactor;
 use super::task::{Started, Tasks};
 use crate::message::body::{Aborted, BodyError, ResponseBody};
 use crate::message::head::Head;
-use crate::message::percent;
 use crate::message::problem::Problem;
 use crate::pipeline::{
     BodyLimit, Decision, FileBody, FileConditions, FileSource, Limits, PathSpans, Patience, Pipeline, RouteId,
@@ -146,18 +145,15 @@ impl Application for NativeApplication {
 impl NativeApplication {
     async fn serve<E: Exchange>(&self, reactor: Rc<Reactor>, mut head: Head, exchange: E) -> Answer {
         let native = &self.native;
-        if let Some(refusal) = undecodable(&head) {
-            return Answer::Response(native.finished(Ticket::default(), refusal));
-        }
-        let (mut ticket, decision) = native.pipeline.begin(&mut head);
+        let (ticket, decision) = native.pipeline.begin(&mut head);
         match decision {
-            Decision::Respond(response) => Answer::Response(native.finished(ticket, response)),
+            Decision::Respond(response) => Answer::Response(native.finished(&ticket, response)),
             Decision::SendFile(file) => {
                 let response = match file.open_cached() {
                     Some(response) => response,
                     None => blocking(move || file.open()).await.map(ResponseBody::from),
                 };
-                Answer::Response(native.finished(ticket, response))
+                Answer::Response(native.finished(&ticket, response))
             }
             Decision::Handle { id, params, limits, .. } => {
                 let passage = Passage {
@@ -173,9 +169,9 @@ impl NativeApplication {
             Decision::Mounted { id, .. } => match self.mount(id) {
                 Some(mount) => {
                     let answer = serve_http(mount, reactor, head, exchange).await;
-                    finish_answer(native, &mut ticket, answer)
+                    finish_answer(native, &ticket, answer)
                 }
-                None => Answer::Response(native.finished(ticket, answer(&Problem::not_found()))),
+                None => Answer::Response(native.finished(&ticket, answer(&Problem::not_found()))),
             },
             Decision::Hooks => {
                 let limits = native.pipeline.limits();
@@ -193,24 +189,7 @@ impl NativeApplication {
     }
 }
 
-/// A path or query that is not UTF-8, or has a NUL, is refused before anything looks at it.
-fn undecodable(head: &Head) -> Option<Response<ResponseBody>> {
-    let path = head.raw_path();
-    if path.contains('%')
-        && let Err(error) = percent::decode_path(path)
-    {
-        return Some(answer(&Problem::bad_request(format!("path: {error}"))));
-    }
-    let query = head.query();
-    if !query.is_empty()
-        && let Err(error) = crate::message::query::Query::parse(query)
-    {
-        return Some(answer(&Problem::bad_request(error.to_string())));
-    }
-    None
-}
-
-fn finish_answer(native: &Native, ticket: &mut Ticket, answer: Answer) -> Answer {
+fn finish_answer(native: &Native, ticket: &Ticket, answer: Answer) -> Answer {
     match answer {
         Answer::Response(response) => {
             let (mut parts, body) = response.into_parts();
@@ -218,7 +197,7 @@ fn finish_answer(native: &Native, ticket: &mut Ticket, answer: Answer) -> Answer
             Answer::Response(Response::from_parts(parts, body))
         }
         Answer::Upgrade(mut fields, handler) => {
-            native.pipeline.finish_headers(ticket, &mut fields);
+            native.pipeline.finish_fields(ticket, &mut fields);
             Answer::Upgrade(fields, handler)
         }
         Answer::Abort => Answer::Abort,
@@ -226,9 +205,9 @@ fn finish_answer(native: &Native, ticket: &mut Ticket, answer: Answer) -> Answer
 }
 
 impl Native {
-    fn finished(&self, mut ticket: Ticket, response: Response<ResponseBody>) -> Response<ResponseBody> {
+    fn finished(&self, ticket: &Ticket, response: Response<ResponseBody>) -> Response<ResponseBody> {
         let (mut parts, body) = response.into_parts();
-        let body = self.pipeline.finish(&mut ticket, &mut parts, body);
+        let body = self.pipeline.finish(ticket, &mut parts, body);
         Response::from_parts(parts, body)
     }
 
@@ -259,7 +238,7 @@ impl Passage {
                 Ok(body) => Some(body),
                 Err(BodyError::TooLarge { limit }) => {
                     let ticket = std::mem::take(&mut self.ticket);
-                    return Answer::Response(native.finished(ticket, payload_too_large(limit)));
+                    return Answer::Response(native.finished(&ticket, payload_too_large(limit)));
                 }
                 Err(_) => return Answer::Abort,
             }
@@ -471,7 +450,7 @@ impl Passage {
         };
         let (mut parts, body) = response.into_parts();
         let native = Arc::clone(&self.native);
-        let mut body = native.pipeline.finish(&mut self.ticket, &mut parts, body);
+        let mut body = native.pipeline.finish(&self.ticket, &mut parts, body);
         let inlet = self.inlet.take();
         if background.is_some() || matches!(body, ResponseBody::Stream(_)) && inlet.is_some() {
             body = ResponseBody::Stream(Box::pin(Followed {
