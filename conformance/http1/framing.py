@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from conformance.case import MUST
 from conformance.http1.judge import judge, judge_sent
 from conformance.http1.suite import SUITE, Line, table
+from conformance.http2_client import SETTINGS
 from conformance.verdict import check, equal
 
 if TYPE_CHECKING:
@@ -401,5 +402,7 @@ def pipelined(trial: Trial) -> None:
 def http2_preface(trial: Trial) -> None:
     connection = trial.connect()
     connection.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-    if "http2" not in trial.capabilities:
+    if "http2" in trial.capabilities:
+        check(connection.exactly(9)[3] == SETTINGS, "the preface is not answered with SETTINGS")
+    else:
         judge_sent(trial, connection, "400c 505c close")

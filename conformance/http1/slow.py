@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from conformance.case import MUST
 from conformance.http1.suite import SUITE
+from conformance.http2_client import INITIAL_WINDOW_SIZE, Http2
 from conformance.server import Options
 from conformance.verdict import broken, check, equal
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 SHRUNK = Options(shrunk_timers=True)
 LIMIT_SECONDS = 0.8  # as conformance.server shrinks them
 SLACK = 3.0
+TICK_SECONDS = 1.1  # more than the grain of a server's coarse clock
 
 
 def drip(connection: Connection, data: bytes, pause: float, *, within: float) -> bytes:
@@ -116,3 +118,85 @@ def slow_body(trial: Trial) -> None:
     )
     drip(connection, b"x" * 1000, 0.3, within=8.0)
     trial.seen("again")
+
+
+@SUITE.case(
+    "B01-preface",
+    MUST,
+    "half a request line, or half an HTTP/2 preface, is given up",
+    needs={"timers"},
+    on=SHRUNK,
+    hostile=True,
+)
+def half_preface(trial: Trial) -> None:
+    for start in (b"P", b"PRI * HT", b"GET /pi"):
+        connection = trial.connect()
+        connection.send(start)
+        status = connection.outcome(within=LIMIT_SECONDS * SLACK)
+        check(status in (None, 408), f"{start!r} is answered {status}")
+        connection.closed()
+
+
+@SUITE.case(
+    "B02-evict",
+    MUST,
+    "at the cap the longest idle connection makes room",
+    needs={"timers"},
+    on=Options(arguments=("--max-connections", "50")),
+    hostile=True,
+)
+def eviction(trial: Trial) -> None:
+    def idle_connection() -> Connection:
+        connection = trial.connect()
+        equal(connection.ask("/ping").status, 200, "status")
+        return connection
+
+    oldest = [idle_connection() for _ in range(5)]
+    oldest[0].quiet(TICK_SECONDS)
+    younger = [idle_connection() for _ in range(45)]
+    equal(idle_connection().ask("/ping").status, 200, "status at the cap")
+    check(any(connection.has_ended(0.2) for connection in oldest), "no old connection made room")
+    younger[-1].quiet(0.01)
+
+
+@SUITE.case(
+    "B05-http2",
+    MUST,
+    "an idle HTTP/2 connection is ended by GOAWAY",
+    needs={"timers", "http2"},
+    on=SHRUNK,
+    hostile=True,
+)
+def idle_http2(trial: Trial) -> None:
+    client = Http2(trial)
+    equal(client.ask("echo").status, 200, "status")
+    equal(client.goaway(within=LIMIT_SECONDS * SLACK), 0, "code of GOAWAY")
+
+
+@SUITE.case(
+    "B08",
+    MUST,
+    "a client that never reads is given up, and the application told",
+    needs={"timers"},
+    on=SHRUNK,
+    hostile=True,
+)
+def never_reads(trial: Trial) -> None:
+    trial.connect(receive_buffer=65536).request(trial.target("flood"))
+    error = trial.seen("flood-error", timeout=8)
+    check(error["os_error"], f"send raised {error['class']}, not an OSError")
+
+
+@SUITE.case(
+    "B08-http2",
+    MUST,
+    "a stream whose window stays closed is reset, and the application told",
+    needs={"timers", "http2"},
+    on=SHRUNK,
+    hostile=True,
+)
+def never_reads_http2(trial: Trial) -> None:
+    client = Http2(trial, settings={INITIAL_WINDOW_SIZE: 0})
+    client.request("flood")
+    error = trial.seen("flood-error", timeout=8)
+    check(error["os_error"], f"send raised {error['class']}, not an OSError")
