@@ -43,24 +43,25 @@ class Codec:
         decode_msgpack: MessagePack bytes → value.
         from_builtins: A value made of JSON's types (and `UploadFile`) → value.
         coerce: Raw strings → JSON's types, as far as they fit the type; never raises.
+        from_text: A raw string, a list of them, or a dict of either → value.
     """
 
-    __slots__ = ("coerce", "decode_json", "decode_msgpack", "from_builtins", "type")
+    __slots__ = ("coerce", "decode_json", "decode_msgpack", "from_builtins", "from_text", "type")
 
     type: Any
     decode_json: Callable[[Any], Any]
     decode_msgpack: Callable[[Any], Any]
     from_builtins: Callable[[Any], Any]
     coerce: Callable[[Any], Any]
+    from_text: Callable[[Any], Any]
+
+    def _coerced(self, raw: Any) -> Any:
+        return self.from_builtins(self.coerce(raw))
 
     @property
     def takes_list(self) -> bool:
         """Whether the codec itself, not the annotation, wants every value of a repeated key."""
         return False
-
-    def from_text(self, raw: Any) -> Any:
-        """Convert a raw string, a list of them, or a dict of either."""
-        return self.from_builtins(self.coerce(raw))
 
     def explain(self, value: Any, loc: Loc, shown: Any) -> list[Error]:
         """Return everything that is wrong with a value of JSON's types; empty when it fits."""
@@ -81,8 +82,13 @@ class MsgspecCodec(Codec):
         self.node = mi.type_info(target)
         _refuse_unknown(self.node, set())
         self.decode_json = msgspec.json.Decoder(target, dec_hook=decode_hook).decode
-        self.decode_msgpack = msgspec.msgpack.Decoder(target, dec_hook=decode_hook).decode
         self.coerce = coercer(self.node)
+        self.from_text = text_reader(self.node) or self._coerced
+
+        def decode_msgpack(data: Any) -> Any:
+            return msgspec.msgpack.decode(data, type=target, dec_hook=decode_hook)
+
+        self.decode_msgpack = decode_msgpack
 
         def from_builtins(value: Any) -> Any:
             return msgspec.convert(value, target, dec_hook=decode_hook)
@@ -135,6 +141,7 @@ class PydanticCodec(Codec):
         self.decode_msgpack = decode_msgpack
         self.from_builtins = adapter.validate_python
         self.coerce = _identity if not _is_collection(target) else _as_list
+        self.from_text = self._coerced
         self._secrets = _secret_names(target)
 
     def explain(self, value: Any, loc: Loc, shown: Any) -> list[Error]:
@@ -173,6 +180,7 @@ class UnionCodec(Codec):
         self.decode_msgpack = first("decode_msgpack")
         self.from_builtins = first("from_text")
         self.coerce = _identity
+        self.from_text = self._coerced
 
     def explain(self, value: Any, loc: Loc, shown: Any) -> list[Error]:
         best: list[Error] = []
@@ -391,6 +399,71 @@ def coercer(node: mi.Type, known: dict[int, Any] | None = None) -> Callable[[Any
     if isinstance(node, mi.StructType | mi.DataclassType | mi.TypedDictType):
         return _object_text(node, known)
     return _identity
+
+
+def text_reader(node: mi.Type) -> Callable[[Any], Any] | None:
+    """Return raw text → value for the common scalars, or None.
+
+    `msgspec.convert` looks its type up on every call; for one number that look-up is most
+    of the work. Raises ValueError for what does not fit, as the slow pass will explain.
+    """
+    while isinstance(node, mi.Metadata):
+        node = node.type
+    if isinstance(node, mi.UnionType):
+        members = [each for each in node.types if not isinstance(each, mi.NoneType)]
+        return text_reader(members[0]) if len(members) == 1 else None
+    if isinstance(node, mi.ListType) and node.min_length is None and node.max_length is None:
+        item = text_reader(node.item_type)
+        if item is None:
+            return None
+        return lambda raws: [item(raw) for raw in raws]
+    if isinstance(node, mi.IntType | mi.FloatType):
+        return _number_reader(node)
+    if isinstance(node, mi.StrType):
+        return _string_reader(node)
+    if isinstance(node, mi.BoolType):
+        return lambda raw: _BOOLS[raw.lower()]
+    if isinstance(node, mi.EnumType):
+        members_by_text = {str(member.value): member for member in node.cls}
+        return members_by_text.__getitem__
+    return None
+
+
+def _number_reader(node: mi.IntType | mi.FloatType) -> Callable[[str], Any]:
+    cls, parse = (int, int_text) if isinstance(node, mi.IntType) else (float, float_text)
+    ge, gt, le, lt, multiple = node.ge, node.gt, node.le, node.lt, node.multiple_of
+
+    def read(raw: str) -> Any:
+        value = parse(raw)
+        if (
+            type(value) is not cls
+            or (ge is not None and value < ge)
+            or (gt is not None and value <= gt)
+            or (le is not None and value > le)
+            or (lt is not None and value >= lt)
+            or (multiple is not None and value % multiple)
+        ):
+            raise ValueError(raw)
+        return value
+
+    return read
+
+
+def _string_reader(node: mi.StrType) -> Callable[[str], str]:
+    shortest = node.min_length or 0
+    longest = node.max_length
+    search = re.compile(node.pattern).search if node.pattern is not None else None
+
+    def read(raw: str) -> str:
+        if (
+            len(raw) < shortest
+            or (longest is not None and len(raw) > longest)
+            or (search is not None and search(raw) is None)
+        ):
+            raise ValueError(raw)
+        return raw
+
+    return read
 
 
 def _object_text(

@@ -168,8 +168,6 @@ class _Writer:
             "finish": _finish,
             "failed": _failed,
             "Teardown": _Teardown,
-            "first": _first,
-            "afirst": _afirst,
             "gather": _gather,
         }
         self._wants: set[str] = set()
@@ -300,9 +298,13 @@ class _Writer:
             self._async = True
             return [f"d{index} = await {made}"]
         if kind == "generator":
-            return [f"d{index} = first({made}, opened)"]
+            return [f"g{index} = {made}", f"d{index} = next(g{index})", f"opened.append(g{index})"]
         if kind == "async generator":
-            return [f"d{index} = await afirst({made}, opened)"]
+            return [
+                f"g{index} = {made}",
+                f"d{index} = await g{index}.__anext__()",
+                f"opened.append(g{index})",
+            ]
         return [f"d{index} = {made}"]
 
     def _passed(self, bindings: list[Binding]) -> str:
@@ -426,24 +428,6 @@ class _Chain:
             await self._second()
 
 
-def _first(generator: Any, opened: list[Any]) -> Any:
-    try:
-        value = next(generator)
-    except StopIteration:
-        raise DependencyError(f"dependency {generator.__qualname__} did not yield") from None
-    opened.append(generator)
-    return value
-
-
-async def _afirst(generator: Any, opened: list[Any]) -> Any:
-    try:
-        value = await generator.__anext__()
-    except StopAsyncIteration:
-        raise DependencyError(f"dependency {generator.__qualname__} did not yield") from None
-    opened.append(generator)
-    return value
-
-
 async def _gather(*coroutines: Any) -> list[Any]:
     import asyncio
 
@@ -460,6 +444,8 @@ async def _gather(*coroutines: Any) -> list[Any]:
 
 async def _failed(request: Request, exc: BaseException, opened: list[Any], fail: Fail) -> Response:
     """Answer an exception; the generators see it after the answer has been sent."""
+    if isinstance(exc, StopIteration | StopAsyncIteration):
+        exc = DependencyError("a dependency's generator did not yield")
     teardown = _Teardown(opened, exc, None)
     if not isinstance(exc, Exception):
         # Cancelled: nobody will send anything, so there is no later.

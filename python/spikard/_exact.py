@@ -41,7 +41,8 @@ class _Writer:
     def __init__(self) -> None:
         self.functions: list[str] = []
         self.names: dict[str, Any] = {}
-        self._structs: dict[type, str] = {}
+        self._open: dict[type, str] = {}
+        self._recursive: set[type] = set()
 
     def expression(self, node: mi.Type, value: str) -> str:
         while isinstance(node, mi.Metadata):
@@ -55,15 +56,16 @@ class _Writer:
             return f"type({value}) is {self._name(node.cls)}"
         if isinstance(node, mi.UnionType):
             return "(" + " or ".join(self.expression(each, value) for each in node.types) + ")"
+        if isinstance(node, mi.AnyType):
+            return "True"
         if isinstance(node, mi.ListType) and node.min_length is None and node.max_length is None:
-            return f"(type({value}) is list and {self._loop(node.item_type, value, '')})"
-        if isinstance(node, mi.DictType) and isinstance(node.key_type, mi.StrType):
-            if node.min_length is None and node.max_length is None:
-                keys = f"all(type(k) is str for k in {value})"
-                inner = self._loop(node.value_type, value, ".values()")
-                return f"(type({value}) is dict and {keys} and {inner})"
-        elif isinstance(node, mi.StructType) and not node.array_like:
-            return f"{self._struct(node)}({value})"
+            return self._all([f"type({value}) is list", self._loop(node.item_type, value, "")])
+        if isinstance(node, mi.DictType) and node.min_length is None and node.max_length is None:
+            keys = self._loop(node.key_type, value, "")
+            values = self._loop(node.value_type, value, ".values()")
+            return self._all([f"type({value}) is dict", keys, values])
+        if isinstance(node, mi.StructType) and not node.array_like:
+            return self._struct(node, value)
         raise _TooHard
 
     def _simple(self, node: Any, cls: type, value: str) -> str:
@@ -88,7 +90,12 @@ class _Writer:
             return f"(type({value}) is float and {value} - {value} == 0.0)"
         return f"type({value}) is {self._name(cls)}"
 
+    def _all(self, tests: list[str]) -> str:
+        return "(" + " and ".join(test for test in tests if test != "True") + ")"
+
     def _loop(self, item: mi.Type, value: str, access: str) -> str:
+        if isinstance(item, mi.AnyType):
+            return "True"
         name = f"items{len(self.names)}"
         self.names[name] = None
         inner = self.expression(item, "i")
@@ -98,18 +105,29 @@ class _Writer:
         )
         return f"{name}({value})"
 
-    def _struct(self, node: mi.StructType) -> str:
-        known = self._structs.get(node.cls)
+    def _struct(self, node: mi.StructType, value: str) -> str:
+        """Return the test of a struct, in place unless its type contains itself."""
+        known = self._open.get(node.cls)
         if known is not None:
-            return known
+            self._recursive.add(node.cls)
+            return f"{known}({value})"
         name = f"struct{len(self.names)}"
         self.names[name] = None
-        # Known before its fields are walked: a recursive type calls itself.
-        self._structs[node.cls] = name
-        tests = [f"type(v) is {self._name(node.cls)}"]
-        tests += [self.expression(field.type, f"v.{field.name}") for field in node.fields]
-        self.functions.append(f"def {name}(v):\n    return {' and '.join(tests)}\n")
-        return name
+        self._open[node.cls] = name
+        body = self._fields(node, value)
+        del self._open[node.cls]
+        if node.cls not in self._recursive:
+            return f"({body})"
+        self._recursive.discard(node.cls)
+        self._open[node.cls] = name
+        self.functions.append(f"def {name}(v):\n    return {self._fields(node, 'v')}\n")
+        del self._open[node.cls]
+        return f"{name}({value})"
+
+    def _fields(self, node: mi.StructType, value: str) -> str:
+        tests = [f"type({value}) is {self._name(node.cls)}"]
+        tests += [self.expression(field.type, f"{value}.{field.name}") for field in node.fields]
+        return " and ".join(test for test in tests if test != "True")
 
     def _name(self, cls: type) -> str:
         if cls in (int, str, bool, float):

@@ -329,7 +329,9 @@ class Planner:
             return self._made[identity]
         self._stack.append((identity, key))
         before = len(self._leaves), len(self._body), len(self._form)
-        signature = read_signature(provider.dependency, "dependency")
+        if provider.signature is None:
+            provider.signature = read_signature(provider.dependency, "dependency")
+        signature: Signature = provider.signature
         bindings = [
             self._bind(each)
             for each in signature.parameters
@@ -409,8 +411,12 @@ class Planner:
         return alias or parameter.name
 
     def _codec(self, parameter: Parameter, annotation: Any) -> Codec:
+        known = parameter.codec
+        if known is not None and known[0] is annotation:
+            kept: Codec = known[1]
+            return kept
         try:
-            return codec(annotation)
+            made = codec(annotation)
         except TypeError as exc:
             reason = str(exc)
             for part in surface(annotation):
@@ -420,6 +426,8 @@ class Planner:
                         reason += hint
                         break
             raise parameter.wrong(reason) from exc
+        parameter.codec = annotation, made
+        return made
 
     def _body_part(self, parameter: Parameter, group: list[Parameter]) -> Binding:
         for index, other in enumerate(group):

@@ -77,10 +77,13 @@ class Result:
             body = self.encode(value)
         except BareStream as stream:
             return self.stream(stream.source)
-        response = Response(None, self.status_code)
-        response.body = body
-        response.raw_headers = [(b"content-type", self.media_type)]
-        return self._trimmed(response)
+        # Built slot by slot: the constructor would look at a content that is known already.
+        response = object.__new__(Response)
+        response.status_code = self.status_code
+        response.raw_headers = [(b"content-type", self.media_type)] if self.media_type else []
+        response.body = body if self.media_type else None
+        response.stream = response.background = response.file = None
+        return response
 
     def stream(self, source: Any) -> Response:
         """Return the response of a bare generator."""

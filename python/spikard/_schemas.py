@@ -84,6 +84,7 @@ class SchemaCodec(Codec):
             return coerce(raw)
 
         self.coerce = split
+        self.from_text = self._coerced
         self.decode_json = self._decode_json
         self.decode_msgpack = self._decode_msgpack
         self.from_builtins = self._from_builtins

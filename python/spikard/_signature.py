@@ -45,6 +45,7 @@ class Parameter:
         depends: ``Depends()``.
         default: `MISSING` when there is none.
         default_factory: Called for the default instead.
+        codec: The annotation it was made for, and the codec: kept from registration to freeze.
     """
 
     owner: str
@@ -58,6 +59,7 @@ class Parameter:
     depends: Depends | None = None
     default: Any = MISSING
     default_factory: Callable[[], Any] | None = None
+    codec: tuple[Any, Any] | None = None
 
     @property
     def required(self) -> bool:

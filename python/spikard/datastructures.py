@@ -7,7 +7,6 @@ Everything here is lazy: a `Request` wraps the head that the server parsed (see
 from __future__ import annotations
 
 import io
-import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import parse_qsl
@@ -17,6 +16,7 @@ import msgspec
 from spikard.exceptions import HTTPException
 
 if TYPE_CHECKING:
+    import tempfile
     from collections.abc import Callable
 
     from spikard.app import Spikard
@@ -764,4 +764,6 @@ class UploadFile:
 
 def spooled_file() -> tempfile.SpooledTemporaryFile[bytes]:
     """Return a file that lives in memory up to `SPOOL_MAX_BYTES`, then on disk."""
+    import tempfile
+
     return tempfile.SpooledTemporaryFile(max_size=SPOOL_MAX_BYTES)

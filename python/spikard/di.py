@@ -40,7 +40,7 @@ class Provide:
         ```
     """
 
-    __slots__ = ("dependency", "depends_on", "kind", "singleton", "use_cache")
+    __slots__ = ("dependency", "depends_on", "kind", "signature", "singleton", "use_cache")
 
     def __init__(
         self,
@@ -57,6 +57,7 @@ class Provide:
         self.use_cache = use_cache
         self.singleton = singleton
         self.kind: Kind = kind_of(dependency)
+        self.signature: Any = None  # read once, when the first plan needs it
 
     @classmethod
     def of(cls, dependency: Any) -> Provide:

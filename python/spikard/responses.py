@@ -8,10 +8,8 @@ with the content type included; the server adds length, date and what its polici
 from __future__ import annotations
 
 import inspect
-import mimetypes
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from email.utils import format_datetime
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
@@ -267,6 +265,8 @@ class FileResponse(Response):
     ) -> None:
         location = os.fspath(path)
         if media_type is None:
+            import mimetypes
+
             media_type = mimetypes.guess_type(filename or location)[0] or "application/octet-stream"
         super().__init__(None, status_code, headers, media_type, background)
         self.file = location
@@ -437,6 +437,7 @@ def _cookie(
 
 def _expires(key: str, expires: datetime | str | int) -> str:
     from datetime import datetime, timedelta, timezone
+    from email.utils import format_datetime
 
     if isinstance(expires, str):
         if not expires.isascii() or not expires.isprintable() or ";" in expires:
