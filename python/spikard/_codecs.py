@@ -224,6 +224,11 @@ def register_codec(metadata: type, make: Callable[[Any, Any, Any], Codec]) -> No
     _registered[metadata] = make
 
 
+def has_own_codec(target: Any) -> bool:
+    """Return whether an annotation carries metadata of `register_codec`."""
+    return any(type(extra) in _registered for extra in getattr(target, "__metadata__", ()))
+
+
 def _members(target: Any) -> list[Any]:
     origin = get_origin(target)
     if origin is Annotated:

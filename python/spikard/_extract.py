@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from spikard._plan import BodyPlan, Leaf, Plan
+    from spikard._signature import Parameter
     from spikard.datastructures import Request
     from spikard.responses import Response
 
@@ -339,8 +340,26 @@ def _text(plan: BodyPlan, body: bytes, charset: str | None, found: list[Error]) 
 def _fields(plan: BodyPlan, fields: MultiDict, found: list[Error]) -> Any:
     given = nested(fields.multi_items())
     value = plan.codec.coerce(given)
-    built = _converted(plan.codec, value, ("body",), value, found)
-    return None if built is _MISSING else built
+    errors: list[Error] = []
+    built = _converted(plan.codec, value, ("body",), value, errors)
+    rules = [part for part in plan.parts if part[0].file_rule is not None]
+    files = {_wire_name(parameter) for parameter, _ in rules}
+    for each in errors:
+        if len(each["loc"]) > 1 and each["loc"][1] in files:
+            each["loc"][0] = "files"
+    found.extend(errors)
+    if built is _MISSING:
+        return None
+    for parameter, attribute in rules:
+        file = getattr(built, attribute)
+        if file is not None and parameter.file_rule is not None:
+            found.extend(parameter.file_rule.violations(_wire_name(parameter), file))
+    return built
+
+
+def _wire_name(parameter: Parameter) -> str:
+    alias = parameter.marker.alias if parameter.marker is not None else None
+    return alias or parameter.name
 
 
 async def _form(plan: BodyPlan, request: Request, found: list[Error]) -> Any:

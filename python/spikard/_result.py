@@ -19,6 +19,7 @@ from spikard._codecs import (
     codec,
     decode_hook,
     encode_json,
+    has_own_codec,
     is_pydantic,
     surface,
 )
@@ -117,6 +118,8 @@ def result_type(annotation: Any) -> Any:
             return annotation
         return Union[tuple(kept)] if kept else MISSING  # noqa: UP007 - members from a list
     if origin is Annotated:
+        if has_own_codec(annotation):
+            return annotation
         return annotation if result_type(get_args(annotation)[0]) is not MISSING else MISSING
     cls = origin or annotation
     if isinstance(cls, type):

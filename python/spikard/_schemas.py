@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 import msgspec
 
 from spikard._codecs import Codec, bool_text, float_text, int_text, register_codec
+from spikard._files import file_rule
 from spikard._signature import MISSING, Parameter, Signature
+from spikard.datastructures import UploadFile
 from spikard.exceptions import NotAvailableError, RegistrationError
-from spikard.params import Body, Cookie, Header, Path, Query
+from spikard.params import Body, Cookie, File, Header, Path, Query
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -211,6 +213,12 @@ def schema_signature(
         declared["body"] = Parameter(
             signature.owner, "body", annotation, True, marker=marker, form=_is_object(body)
         )
+    files = {
+        **(options.get("parameter_schema") or {}).get("files", {}),
+        **(options.get("file_params") or {}),
+    }
+    for name, given in files.items():
+        declared[_identifier(name)] = _file(signature, name, given)
     taken: list[Parameter] = []
     rest = list(signature.parameters)
     for each in rest:
@@ -221,7 +229,7 @@ def schema_signature(
             taken.append(each)
             continue
         declared_as: Any = known.annotation
-        if each.annotation is not Any:
+        if each.annotation is not Any and known.file_rule is None:
             declared_as = Annotated[(each.annotation, *declared_as.__metadata__)]
         default = each.default if known.default in (MISSING, None) else known.default
         taken.append(
@@ -230,6 +238,7 @@ def schema_signature(
                 annotation=declared_as,
                 marker=known.marker,
                 form=known.form,
+                file_rule=known.file_rule,
                 default=known.default if each.default is MISSING else default,
             )
         )
@@ -273,6 +282,20 @@ def _declared(signature: Signature, source: str, name: str, schema: dict[str, An
     annotation: Any = Annotated[Any, JsonSchema(plain, schema.get("separator"))]
     return Parameter(
         signature.owner, _identifier(name), annotation, True, marker=marker, default=default
+    )
+
+
+def _file(signature: Signature, name: str, given: dict[str, Any]) -> Parameter:
+    required = given.get("required", not given.get("optional"))
+    marker: Any = File(alias=name)
+    return Parameter(
+        signature.owner,
+        _identifier(name),
+        UploadFile if required else UploadFile | None,
+        True,
+        marker=marker,
+        default=MISSING if required else None,
+        file_rule=file_rule(signature.owner, name, given),
     )
 
 

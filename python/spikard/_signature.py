@@ -24,6 +24,8 @@ from spikard.params import Marker
 if typing.TYPE_CHECKING:
     from collections.abc import Callable
 
+    from spikard._files import FileRule
+
 __all__ = ["MISSING", "Parameter", "Signature", "read_signature"]
 
 MISSING: Any = inspect.Parameter.empty
@@ -40,6 +42,7 @@ class Parameter:
         keyword: Passed by keyword.
         position: Its place among all parameters.
         form: A body that may come as a multipart form too.
+        file_rule: What an uploaded file must be.
         passed: Whether the function receives it; else it is only checked.
         marker: ``Query()`` and its like.
         depends: ``Depends()``.
@@ -55,6 +58,7 @@ class Parameter:
     position: int = 0
     passed: bool = True
     form: bool = False
+    file_rule: FileRule | None = None
     marker: Marker | None = None
     depends: Depends | None = None
     default: Any = MISSING

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
 from spikard._hooks import HookTable
@@ -573,12 +573,18 @@ def make_route(
     if not 100 <= status <= 599:
         raise RegistrationError(f"path {path!r}: status_code must be 100 to 599, got {status}")
     signature = read_signature(handler)
-    if options.get("body_schema") is not None or options.get("parameter_schema") is not None:
+    described = ("body_schema", "parameter_schema", "file_params")
+    if any(options.get(name) is not None for name in described):
         from spikard._schemas import schema_signature
 
         signature = schema_signature(signature, options, names)
     Planner(signature, names, providers={}, protocol=protocol, early=True).plan()
     declared = MISSING if protocol != "http" else signature.returns
+    response_schema = options.get("response_schema")
+    if response_schema is not None and protocol == "http":
+        from spikard._schemas import JsonSchema
+
+        declared = Annotated[Any, JsonSchema(response_schema)]
     result = Result(
         options.get("response_model", declared),
         owner=signature.owner,

@@ -10,6 +10,7 @@ import pytest
 import spikard._multipart as multipart
 from spikard import File, Form, HTTPException, Spikard, UploadFile
 from spikard.datastructures import SPOOL_MAX_BYTES
+from spikard.exceptions import RegistrationError
 
 MEDIA = {"content-type": "multipart/form-data; boundary=b"}
 
@@ -185,6 +186,68 @@ def test_upload_file_moves_to_disk_above_its_limit():
 
     done = asyncio.run(exercised(UploadFile(filename="f")))
     assert done == [False, True, b"yz", SPOOL_MAX_BYTES + 2, SPOOL_MAX_BYTES + 2]
+
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.parametrize(
+    ("events", "expected"),
+    [
+        (file("image", "a", PNG), []),
+        ([], [("missing", ["files", "image"])]),
+        (text("image", b"x"), [("file_type", ["files", "image"])]),
+        (file("image", "a", PNG + b"x" * 100), [("validation_error", ["files", "image"])]),
+    ],
+)
+def test_file_rules_of_a_route_hold(events, expected, form, door):
+    app = Spikard()
+    rule = {"content_type": ["text/plain"], "max_size": 50}
+
+    @app.register_route("POST", "/", file_params={"image": rule})
+    async def handler(image: Any) -> Any:
+        return image.filename
+
+    form(*events)
+    answer = door(app).post("/", body=b"x", headers=MEDIA)
+    errors = answer.json()["errors"] if answer.status == 422 else []
+    assert [(each["type"], each["loc"]) for each in errors] == expected
+
+
+def test_file_of_another_type_than_declared_is_found(form, door):
+    app = Spikard()
+    rule = {"content_type": "image/jpeg", "validate_magic_numbers": True}
+
+    @app.register_route("POST", "/", file_params={"image": rule})
+    async def handler(image: Any) -> Any:
+        return image.read()
+
+    head = [("part", "image", "a.jpg", [(b"content-type", b"image/jpeg")])]
+    form(*head, ("data", PNG), ("part_end",))
+    answer = door(app).post("/", body=b"x", headers=MEDIA)
+    assert answer.json()["errors"] == [
+        {
+            "type": "validation_error",
+            "loc": ["files", "image"],
+            "msg": "File type mismatch: MIME type is image/jpeg but magic numbers indicate "
+            "image/png",
+            "input": "a.jpg",
+            "ctx": {
+                "declared_mime": "image/jpeg",
+                "detected_type": "image/png",
+                "magic_bytes": "89504e470d0a1a0a",
+            },
+        }
+    ]
+    form(*head, ("data", b"\xff\xd8\xff\xe0"), ("part_end",))
+    assert door(app).post("/", body=b"x", headers=MEDIA).body == b"\xff\xd8\xff\xe0"
+
+
+def test_unknown_file_rule_fails_at_registration():
+    with pytest.raises(RegistrationError, match="virus_scan"):
+        Spikard().register_route(
+            "POST", "/", lambda image: 1, file_params={"image": {"virus_scan": True}}
+        )
 
 
 def test_field_that_is_not_utf8_is_a_400(form, door):

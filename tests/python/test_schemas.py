@@ -139,6 +139,18 @@ def test_annotation_beyond_the_schema_converts(door):
     assert client.get("/?key=x").errors() == {("uuid_parsing", "query.key")}
 
 
+def test_result_is_held_to_the_response_schema(door):
+    app = Spikard()
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+
+    @app.register_route("GET", "/", response_schema=schema)
+    async def handler(wrong: bool = False) -> Any:
+        return {"n": "x" if wrong else 1}
+
+    assert door(app).get("/").json() == {"n": 1}
+    assert door(app).get("/?wrong=1").status == 500
+
+
 def test_build_without_a_validator_says_so(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setitem(__import__("sys").modules, "spikard._spikard", None)
