@@ -276,17 +276,17 @@ class Texts(Rule):
 
 
 class Network(Rule):
-    """An IP address or network; `*` is every address."""
+    """An IP address or network; `*` is every address, `unix` every peer on a Unix socket."""
 
     def _check(self, value: Any) -> str:
         from ipaddress import ip_network
 
         try:
             if isinstance(value, str):
-                return value if value == "*" else str(ip_network(value, strict=False))
+                return value if value in ("*", "unix") else str(ip_network(value, strict=False))
         except ValueError:
             pass
-        raise self.refuse('an address, a network such as "10.0.0.0/8", or "*"', value)
+        raise self.refuse('an address, a network such as "10.0.0.0/8", "*" or "unix"', value)
 
 
 class HeaderLine(Rule):

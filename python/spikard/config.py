@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ApiKeyConfig",
+    "CertificateConfig",
     "CompressionConfig",
     "ContactInfo",
     "CorsConfig",
@@ -48,6 +49,7 @@ __all__ = [
     "LicenseInfo",
     "OpenApiConfig",
     "RateLimitConfig",
+    "SecurityHeadersConfig",
     "SecuritySchemeInfo",
     "ServerConfig",
     "ServerInfo",
@@ -57,6 +59,7 @@ __all__ = [
 
 NOT_BUILT: frozenset[str] = frozenset(
     {
+        "ServerConfig.allowed_hosts",
         "ServerConfig.api_key_auth",
         "ServerConfig.compression",
         "ServerConfig.cors",
@@ -80,22 +83,24 @@ NOT_BUILT: frozenset[str] = frozenset(
         "ServerConfig.max_form_field_size",
         "ServerConfig.max_form_parts",
         "ServerConfig.max_query_pairs",
+        "ServerConfig.max_queue",
         "ServerConfig.max_requests",
         "ServerConfig.max_requests_jitter",
         "ServerConfig.openapi",
         "ServerConfig.rate_limit",
+        "ServerConfig.security_headers",
         "ServerConfig.tls",
         "ServerConfig.tls_handshake_timeout",
         "ServerConfig.trusted_proxies",
-        "ServerConfig.upload_memory",
-        "ServerConfig.upload_quota",
+        "ServerConfig.spool_memory",
+        "ServerConfig.spool_quota",
         "ServerConfig.ws_close_timeout",
         "ServerConfig.ws_max_fragments",
         "ServerConfig.ws_max_message_size",
-        "ServerConfig.ws_origins",
+        "ServerConfig.ws_allowed_origins",
         "ServerConfig.ws_ping_interval",
         "ServerConfig.ws_ping_timeout",
-        "ServerConfig.ws_queue",
+        "ServerConfig.ws_max_queue",
         "ServerConfig.ws_write_buffer",
     }
 )
@@ -187,18 +192,31 @@ class RateLimitConfig(Config):
     )
     burst: int = field(metadata={"rule": Integer("Requests at once", low=1)})
     ip_based: bool = knob(True, Switch("Count per client address instead of all together"))
+    by: str | None = knob(
+        None,
+        Text("What to count instead: ip, global, api_key or claim:NAME", optional=True),
+    )
+
+    def _check_together(self) -> None:
+        is_claim = self.by is not None and self.by.startswith("claim:") and self.by != "claim:"
+        if not is_claim and self.by not in (None, "ip", "global", "api_key"):
+            raise ValueError(
+                'RateLimitConfig.by: expected "ip", "global", "api_key" or "claim:NAME", '
+                f"got {self.by!r}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class JwtConfig(Config):
     """Bearer tokens (RFC 7519) on every route that does not say `require_auth=False`.
 
-    `secret` is the shared secret of an HS algorithm, or the PEM public key of the others. `exp` is
-    required unless `required_claims` leaves it out.
+    `secret` is the shared secret of an HS algorithm, or the PEM public key of the others; `jwks`
+    takes its place where keys are chosen by the token's `kid`. `exp` is required unless
+    `required_claims` leaves it out.
     """
 
-    secret: str = field(
-        metadata={"rule": Text("Shared secret, or PEM public key", secret=True, multiline=True)}
+    secret: str | None = knob(
+        None, Text("Shared secret, or PEM public key", optional=True, secret=True, multiline=True)
     )
     algorithm: JwtAlgorithm = knob(
         "HS256", Choice("The one accepted algorithm", choices=_JWT_ALGORITHMS)
@@ -206,11 +224,20 @@ class JwtConfig(Config):
     audience: str | Sequence[str] | None = knob(
         None, TextOrTexts("Accepted `aud` values", optional=True, required=True)
     )
-    issuer: str | None = knob(None, Text("Required `iss`", optional=True))
-    leeway: float = knob(0.0, Seconds("Tolerance for `exp` and `nbf`", low=0.0))
+    issuer: str | Sequence[str] | None = knob(
+        None, TextOrTexts("Accepted `iss` values", optional=True, required=True)
+    )
+    leeway: int = knob(0, Integer("Seconds of tolerance for `exp` and `nbf`", high=86_400))
     required_claims: Sequence[str] = knob(("exp",), Texts("Claims a token must have"))
+    jwks: str | os.PathLike[str] | None = knob(
+        None, FilePath("File with the JSON Web Key Set", optional=True)
+    )
 
     def _check_together(self) -> None:
+        if (self.secret is None) == (self.jwks is None):
+            raise ValueError("JwtConfig.secret: expected either secret or jwks, got both or none")
+        if self.secret is None:
+            return
         is_pem = self.secret.lstrip().startswith("-----BEGIN")
         if self.algorithm.startswith("HS"):
             if is_pem:
@@ -252,8 +279,11 @@ class CorsConfig(Config):
     """Cross-origin requests (WHATWG Fetch)."""
 
     allow_origins: Sequence[str] = knob((), Texts('Origins that may call, or "*"'))
+    allow_origin_regex: str | None = knob(
+        None, Text("Expression that a whole origin may match instead", optional=True)
+    )
     allow_methods: Sequence[str] = knob(
-        ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"), Texts("Methods they may use")
+        ("GET", "POST", "PUT", "PATCH", "DELETE"), Texts('Methods they may use, or "*"')
     )
     allow_headers: Sequence[str] = knob((), Texts('Headers they may send, or "*"'))
     allow_credentials: bool = knob(False, Switch("Cookies and authorization allowed"))
@@ -284,6 +314,43 @@ class StaticFilesConfig(Config):
     index_file: bool = knob(True, Switch("Answer a directory with index.html"))
     cache_control: str | None = knob(None, Text("cache-control header", optional=True))
     public: bool = knob(False, Switch("Serve without authentication"))
+    spa_fallback: bool = knob(False, Switch("Answer a page that is not there with index.html"))
+    precompressed: bool = knob(True, Switch("Send the .br, .zst or .gz file beside one instead"))
+    follow_symlinks: bool = knob(False, Switch("Let symbolic links lead out of the directory"))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class SecurityHeadersConfig(Config):
+    """Response headers that ask browsers to be careful; None leaves one out."""
+
+    content_type_options: bool = knob(True, Switch("Send x-content-type-options: nosniff"))
+    frame_options: str | None = knob("DENY", Text("x-frame-options", optional=True))
+    referrer_policy: str | None = knob(
+        "strict-origin-when-cross-origin", Text("referrer-policy", optional=True)
+    )
+    content_security_policy: str | None = knob(None, Text("content-security-policy", optional=True))
+    permissions_policy: str | None = knob(None, Text("permissions-policy", optional=True))
+    cross_origin_opener_policy: str | None = knob(
+        "same-origin", Text("cross-origin-opener-policy", optional=True)
+    )
+    hsts_max_age: int | None = knob(
+        31_536_000, Integer("Seconds of strict-transport-security, over TLS only", optional=True)
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class CertificateConfig(Config):
+    """A further certificate, for clients that ask for one of its names (SNI)."""
+
+    certfile: str | os.PathLike[str] = field(
+        metadata={"rule": FilePath("Certificate chain (PEM)", text=False)}
+    )
+    keyfile: str | os.PathLike[str] = field(
+        metadata={"rule": FilePath("Private key (PEM)", text=False)}
+    )
+    key_password: str | None = knob(
+        None, Text("Password of the key", optional=True, secret=True, text=False)
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -312,6 +379,9 @@ class TlsConfig(Config):
     )
     min_version: Literal["1.2", "1.3"] = knob(
         "1.2", Choice("Oldest TLS version", choices=("1.2", "1.3"), flag="--ssl-min-version")
+    )
+    certificates: Sequence[CertificateConfig] = knob(
+        (), Parts("Further certificates", of=CertificateConfig, text=False)
     )
 
     def _check_together(self) -> None:
@@ -474,7 +544,7 @@ class ServerConfig(Config):
     max_requests_jitter: int = knob(
         0,
         Integer(
-            "Up to how many requests, at random, a worker serves above max_requests",
+            "Up to how many requests above that, at random",
             flag="--limit-max-requests-jitter",
         ),
         "Processes",
@@ -522,6 +592,14 @@ class ServerConfig(Config):
         Part("OpenAPI document and pages", of=OpenApiConfig, optional=True),
         "Requests and responses",
     )
+    allowed_hosts: Sequence[str] = knob(
+        (), Texts("Hosts that are served, or *.example.com; none given: all"), "Access"
+    )
+    security_headers: SecurityHeadersConfig | None = knob(
+        None,
+        Part("Headers that ask browsers to be careful", of=SecurityHeadersConfig, optional=True),
+        "Access",
+    )
     cors: CorsConfig | None = knob(
         None, Part("Cross-origin requests", of=CorsConfig, optional=True), "Access"
     )
@@ -548,6 +626,9 @@ class ServerConfig(Config):
             flag="--limit-concurrency",
         ),
         "Connection limits",
+    )
+    max_queue: int = knob(
+        1000, Integer("Requests that wait above max_concurrency"), "Connection limits"
     )
     max_requests_per_connection: int = knob(
         10_000,
@@ -632,8 +713,10 @@ class ServerConfig(Config):
     ws_write_buffer: int = knob(
         1 * MIB, Size("Unsent bytes held for a connection", low=1024), "WebSocket"
     )
-    ws_queue: int = knob(16, Integer("Messages read ahead of the application", low=1), "WebSocket")
-    ws_origins: Sequence[str] | None = knob(
+    ws_max_queue: int = knob(
+        16, Integer("Messages read ahead of the application", low=1), "WebSocket"
+    )
+    ws_allowed_origins: Sequence[str] | None = knob(
         None,
         Texts("Origins that may connect; none given: the same host", optional=True),
         "WebSocket",
@@ -647,12 +730,12 @@ class ServerConfig(Config):
     max_query_pairs: int = knob(
         1000, Integer("Most pairs of a query string", low=1), "Forms and JSON"
     )
-    upload_memory: int = knob(
+    spool_memory: int = knob(
         1 * MIB,
         Size("Bytes of an upload kept in memory before it goes to disk", low=0),
         "Forms and JSON",
     )
-    upload_quota: int | None = knob(
+    spool_quota: int | None = knob(
         1 * GIB,
         Size("Bytes of a worker's uploads on disk at once", optional=True),
         "Forms and JSON",
@@ -755,10 +838,13 @@ class ServerConfig(Config):
                     f"got {os.fspath(static.directory)!r}"
                 )
         if self.tls is not None:
-            for name in ("certfile", "keyfile", "client_ca"):
-                path = getattr(self.tls, name)
-                if path is not None and not os.path.isfile(path):
-                    raise ValueError(f"TlsConfig.{name}: expected a file, got {path!r}")
-            if os.stat(self.tls.keyfile).st_mode & (stat.S_IROTH | stat.S_IWOTH):
-                found.append(f"every user of this machine can read the key {self.tls.keyfile}")
+            parts: list[TlsConfig | CertificateConfig] = [self.tls, *self.tls.certificates]
+            for part in parts:
+                for name in ("certfile", "keyfile", "client_ca"):
+                    path = getattr(part, name, None)
+                    if path is not None and not os.path.isfile(path):
+                        kind = type(part).__name__
+                        raise ValueError(f"{kind}.{name}: expected a file, got {path!r}")
+                if os.stat(part.keyfile).st_mode & (stat.S_IROTH | stat.S_IWOTH):
+                    found.append(f"every user of this machine can read the key {part.keyfile}")
         return found

@@ -23,6 +23,7 @@ from spikard.config import (
     LicenseInfo,
     OpenApiConfig,
     RateLimitConfig,
+    SecurityHeadersConfig,
     SecuritySchemeInfo,
     ServerConfig,
     ServerInfo,
@@ -133,6 +134,10 @@ WRONG = [
     (JwtConfig, {"secret": SECRET, "algorithm": "none"}, "JwtConfig.algorithm"),
     (JwtConfig, {"secret": SECRET, "algorithm": "RS256"}, "expected a PEM public key for RS256"),
     (JwtConfig, {"secret": PEM}, "expected a shared secret with HS256, got a PEM key"),
+    (JwtConfig, {}, "JwtConfig.secret: expected either secret or jwks"),
+    (JwtConfig, {"secret": SECRET, "jwks": "k.json"}, "JwtConfig.secret: expected either"),
+    (JwtConfig, {"secret": SECRET, "leeway": 1.5}, "JwtConfig.leeway: expected an integer"),
+    (RateLimitConfig, {"per_second": 1, "burst": 1, "by": "claim:"}, "RateLimitConfig.by"),
     (JwtConfig, {"secret": SECRET, "audience": []}, "JwtConfig.audience: expected at least one"),
     (ApiKeyConfig, {"keys": []}, "ApiKeyConfig.keys: expected at least one value"),
     (ApiKeyConfig, {"keys": "key"}, "a list or tuple"),
@@ -324,7 +329,7 @@ def test_variable_overrides_its_field(variables, expected):
         ({"SPIKARD_WORKERZ": "2"}, "did you mean SPIKARD_WORKERS"),
         ({"SPIKARD_SSL_CERTFILE": "c"}, "ServerConfig.tls: --ssl-keyfile must be given too"),
         ({"SPIKARD_RATE_LIMIT_BURST": "5"}, "--rate-limit-per-second must be given too"),
-        ({"SPIKARD_JWT_LEEWAY": "5"}, "SPIKARD_JWT_SECRET must be given too"),
+        ({"SPIKARD_JWT_LEEWAY": "5"}, "JwtConfig.secret: expected either secret or jwks"),
         ({"SPIKARD_STATIC_FILES": "public"}, "/prefix=directory"),
     ],
 )
@@ -375,6 +380,43 @@ def test_default_of_every_setting_reads_back_as_itself():
         shown = row.shown_default()
         if shown and row.default is not None and row.path[0] != "compression":
             assert row.parse(shown) == row.default, row.path
+
+
+def rust_fields(source: str, start: str, end: str, pattern: str) -> set[str]:
+    text = (ROOT / source).read_text(encoding="utf-8")
+    return set(re.findall(pattern, text[text.index(start) :].split(end, 1)[0], re.MULTILINE))
+
+
+def test_rust_pipeline_knows_every_field():
+    source = "src/pipeline/config.rs"
+    policies = rust_fields(source, "pub struct PolicyConfig", "\n}", r"^    pub (\w+):")
+    others = rust_fields(source, "const OTHER_FIELDS", "];", r'"(\w+)"')
+    fields = {item.name for item in dataclasses.fields(ServerConfig)}
+    assert policies - fields == set()
+    assert fields - policies - others == set()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        ApiKeyConfig,
+        CompressionConfig,
+        CorsConfig,
+        JwtConfig,
+        RateLimitConfig,
+        SecurityHeadersConfig,
+        StaticFilesConfig,
+    ],
+)
+def test_part_has_the_fields_of_its_rust_struct(kind):
+    struct = f"pub struct {kind.__name__} "
+    known = rust_fields("src/pipeline/config.rs", struct, "\n}", r"^    pub (\w+):")
+    assert {item.name for item in dataclasses.fields(kind)} == known
+
+
+def test_rust_limits_are_fields():
+    known = rust_fields("src/server/limits.rs", "pub struct Limits", "\n}", r"^    pub (\w+):")
+    assert known - {item.name for item in dataclasses.fields(ServerConfig)} == set()
 
 
 def test_documentation_is_up_to_date():
