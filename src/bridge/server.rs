@@ -15,6 +15,7 @@ use super::reactor::Reactor;
 use crate::server::Application;
 use crate::server::limits::Limits;
 use crate::server::listener::{Listener, Server};
+use crate::server::tls::TlsAcceptor;
 
 /// Serves an ASGI application.
 #[pyclass(unsendable, module = "spikard._spikard")]
@@ -38,13 +39,19 @@ impl AsgiServer {
         state: Option<Py<PyDict>>,
     ) -> PyResult<Self> {
         let app = AsgiApplication::new(application, as_coroutine, log, root_path, state);
-        Ok(Self(Rc::new(Server::new(Rc::new(app), limits(config)?))))
+        Ok(Self(server(app, config)?))
     }
 
     /// Accepts connections from a listening socket. The descriptor is duplicated; the caller keeps
     /// its own.
     fn listen(&self, reactor: &Reactor, descriptor: RawFd) -> PyResult<()> {
         listen(&self.0, reactor, descriptor)
+    }
+
+    /// Reads the certificates again, for new connections. Raises `ValueError` when they cannot be
+    /// used; the old ones stay in force then.
+    fn reload_tls(&self) -> PyResult<()> {
+        reload_tls(&self.0)
     }
 
     /// Stops: closes the listeners, lets requests in flight finish for `grace` seconds, then cuts
@@ -77,12 +84,17 @@ impl NativeServer {
     ) -> PyResult<Self> {
         let state = state.map(|state| state.clone().unbind());
         let app = NativeApplication::new(py, core.native(py)?, state.as_ref());
-        Ok(Self(Rc::new(Server::new(Rc::new(app), limits(config)?))))
+        Ok(Self(server(app, config)?))
     }
 
     /// See `AsgiServer.listen`.
     fn listen(&self, reactor: &Reactor, descriptor: RawFd) -> PyResult<()> {
         listen(&self.0, reactor, descriptor)
+    }
+
+    /// See `AsgiServer.reload_tls`.
+    fn reload_tls(&self) -> PyResult<()> {
+        reload_tls(&self.0)
     }
 
     /// See `AsgiServer.stop`.
@@ -101,9 +113,18 @@ impl NativeServer {
     }
 }
 
-fn limits(config: &[u8]) -> PyResult<Limits> {
-    serde_json::from_slice(config)
-        .map_err(|error| PyValueError::new_err(format!("config: {error}")))
+fn server<A: Application>(app: A, config: &[u8]) -> PyResult<Rc<Server<A>>> {
+    let tls = TlsAcceptor::from_json(config)
+        .map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let limits = Limits::from_json(config)
+        .map_err(|error| PyValueError::new_err(format!("config: {error}")))?;
+    Ok(Rc::new(Server::new(Rc::new(app), limits, tls)))
+}
+
+fn reload_tls<A: Application>(server: &Server<A>) -> PyResult<()> {
+    server
+        .reload_tls()
+        .map_err(|error| PyValueError::new_err(error.to_string()))
 }
 
 fn listen<A: Application>(

@@ -1,6 +1,7 @@
 //! The life of one connection: wait for bytes, see which protocol they speak, serve it, close.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -8,15 +9,17 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use super::application::{Application, UpgradedIo};
 use super::http1::{self, Outcome, Shared};
-use super::limits::Limits;
+use super::http2::{self, PREFACE, Preface};
+use super::limits::{HttpVersions, Limits};
 use super::shutdown::Stop;
+use super::tls::{Accepted, HandshakeError, Protocol, TlsAcceptor};
 use super::transport::Transport;
 use super::watch::{Activity, Order, Phase};
-use crate::message::head::Connection;
+use crate::message::head::{Connection, Endpoint, Scheme};
 
 /// Bytes read and thrown away before a close, so that our last answer is not lost to a reset
 /// (RFC 9112 §9.6).
@@ -24,9 +27,41 @@ const LINGER_BYTES: usize = 64 * 1024;
 /// Time for the same.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
-/// Serves one connection until it ends.
+/// Serves one connection until it ends. `connection` is as it was accepted: before TLS.
 pub async fn serve<A: Application>(
+    transport: Transport,
+    connection: Connection,
+    tls: Option<Rc<TlsAcceptor>>,
+    app: Rc<A>,
+    limits: Rc<Limits>,
+    activity: Rc<Activity>,
+) {
+    let opened = match tls {
+        None => Some((transport, connection, None)),
+        // Boxed, so that an open connection does not carry the room for the handshake.
+        Some(tls) => Box::pin(secure(transport, connection, &tls, &activity)).await,
+    };
+    let Some((mut transport, connection, settled)) = opened else {
+        return;
+    };
+    activity.set_parked(true);
+    let connection = Arc::new(connection);
+    match spoken(&mut transport, settled, &limits, &connection, &activity).await {
+        Spoken::Http1(prefix) => {
+            serve_http1(transport, prefix, connection, app, limits, activity).await;
+        }
+        Spoken::Http2(preface) => {
+            let limits = Rc::clone(&limits.http2);
+            let serving = http2::serve(transport, preface, app, connection, limits, activity);
+            Box::pin(serving).await;
+        }
+        Spoken::Nothing => {}
+    }
+}
+
+async fn serve_http1<A: Application>(
     mut transport: Transport,
+    mut prefix: Bytes,
     connection: Arc<Connection>,
     app: Rc<A>,
     limits: Rc<Limits>,
@@ -35,13 +70,13 @@ pub async fn serve<A: Application>(
     let shared = Rc::new(Shared::new(limits, Rc::clone(&activity), connection));
     loop {
         activity.set_parked(true);
-        if !has_bytes(&mut transport, &activity).await {
+        if prefix.is_empty() && !has_bytes(&mut transport, &activity).await {
             return;
         }
         // Boxed, so that an idle connection does not carry the room for it.
         let stretch = Box::pin(http1::run(
             transport,
-            Bytes::new(),
+            std::mem::take(&mut prefix),
             Rc::clone(&app),
             Rc::clone(&shared),
         ));
@@ -66,6 +101,111 @@ pub async fn serve<A: Application>(
             Outcome::Cut => return,
         }
     }
+}
+
+/// Does the TLS handshake; `None` when there is no connection after it.
+async fn secure(
+    transport: Transport,
+    connection: Connection,
+    tls: &TlsAcceptor,
+    activity: &Activity,
+) -> Option<(Transport, Connection, Option<Protocol>)> {
+    // The acceptor keeps the time.
+    activity.enter(Phase::Handed);
+    let (transport, facts, settled) = match transport {
+        Transport::Tcp(stream) => {
+            let accepted = unless_stopped(tls.accept(stream), activity).await?;
+            let stream = Box::new(accepted.stream);
+            (Transport::TlsTcp(stream), accepted.tls, accepted.protocol)
+        }
+        Transport::Unix(stream) => {
+            let accepted = unless_stopped(tls.accept(stream), activity).await?;
+            let stream = Box::new(accepted.stream);
+            (Transport::TlsUnix(stream), accepted.tls, accepted.protocol)
+        }
+        secured @ (Transport::TlsTcp(_) | Transport::TlsUnix(_)) => {
+            return Some((secured, connection, None));
+        }
+    };
+    activity.enter(Phase::FirstByte);
+    let connection = Connection {
+        scheme: Scheme::Https,
+        tls: Some(facts),
+        ..connection
+    };
+    Some((transport, connection, settled))
+}
+
+/// Waits for a handshake, but not when the server stops: no request is lost by that.
+async fn unless_stopped<IO>(
+    handshake: impl Future<Output = Result<Accepted<IO>, HandshakeError>>,
+    activity: &Activity,
+) -> Option<Accepted<IO>> {
+    let mut handshake = pin!(handshake);
+    poll_fn(|cx| {
+        activity.set_waker(cx.waker());
+        if activity.stop() != Stop::Running {
+            return Poll::Ready(None);
+        }
+        handshake.as_mut().poll(cx).map(Result::ok)
+    })
+    .await
+}
+
+/// What a connection turns out to speak.
+enum Spoken {
+    /// HTTP/1; these bytes have been read.
+    Http1(Bytes),
+    Http2(Preface),
+    /// The connection is over.
+    Nothing,
+}
+
+async fn spoken(
+    transport: &mut Transport,
+    settled: Option<Protocol>,
+    limits: &Limits,
+    connection: &Connection,
+    activity: &Activity,
+) -> Spoken {
+    match (limits.http, settled) {
+        (HttpVersions::Http2, _) | (_, Some(Protocol::Http2)) => Spoken::Http2(Preface::Expected),
+        // RFC 9113 §3.3: HTTP/2 over TLS needs ALPN. Without TLS only neighbours may assume it:
+        // it is one more protocol to attack, and browsers never speak it.
+        (HttpVersions::Auto, None) if connection.tls.is_none() && is_local(&connection.local) => {
+            sniff(transport, activity).await
+        }
+        (HttpVersions::Auto | HttpVersions::Http1, _) => Spoken::Http1(Bytes::new()),
+    }
+}
+
+fn is_local(end: &Endpoint) -> bool {
+    match end {
+        Endpoint::Tcp(address) => address.ip().to_canonical().is_loopback(),
+        Endpoint::Unix(_) => true,
+    }
+}
+
+/// Reads until the bytes are the preface of HTTP/2 or can no longer become it.
+async fn sniff(transport: &mut Transport, activity: &Activity) -> Spoken {
+    let mut bytes = [0; PREFACE.len()];
+    let mut length = 0;
+    while length < PREFACE.len() {
+        if !has_bytes(transport, activity).await {
+            return Spoken::Nothing;
+        }
+        let mut buf = ReadBuf::new(&mut bytes[length..]);
+        let read = poll_fn(|cx| Pin::new(&mut *transport).poll_read(cx, &mut buf)).await;
+        let read = read.map(|()| buf.filled().len());
+        match read {
+            Ok(0) | Err(_) => return Spoken::Nothing,
+            Ok(more) => length += more,
+        }
+        if bytes[..length] != PREFACE[..length] {
+            return Spoken::Http1(Bytes::copy_from_slice(&bytes[..length]));
+        }
+    }
+    Spoken::Http2(Preface::Read)
 }
 
 /// Waits for the first byte of a message; `false` when the connection is to be closed instead.

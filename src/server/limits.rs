@@ -1,8 +1,11 @@
 //! The protocol limits and timers of a server; each is a field of `ServerConfig` in Python.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+
+use super::http2::Http2Limits;
 
 /// Limits of one server, the same for all its connections.
 #[derive(Clone, Debug, Deserialize)]
@@ -41,6 +44,40 @@ pub struct Limits {
     pub max_requests_per_connection: u64,
     /// Whether bytes that parsers read in different ways are refused; see `guard`.
     pub strict_http1: bool,
+    /// The versions of HTTP that are spoken.
+    pub http: HttpVersions,
+    /// Limits of HTTP/2 connections.
+    #[serde(skip)]
+    pub http2: Rc<Http2Limits>,
+}
+
+/// The versions of HTTP that a server speaks.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+pub enum HttpVersions {
+    /// Both: what ALPN settles, and HTTP/2 without TLS for clients on this machine that begin
+    /// with its preface.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// HTTP/1 only.
+    #[serde(rename = "1")]
+    Http1,
+    /// HTTP/2 only, with or without TLS.
+    #[serde(rename = "2")]
+    Http2,
+}
+
+impl Limits {
+    /// Reads the limits of every protocol from a JSON object; fields of other things are ignored.
+    ///
+    /// # Errors
+    ///
+    /// Says which field cannot be what it is.
+    pub fn from_json(json: &[u8]) -> serde_json::Result<Self> {
+        let mut limits: Self = serde_json::from_slice(json)?;
+        limits.http2 = Rc::new(serde_json::from_slice(json)?);
+        Ok(limits)
+    }
 }
 
 impl Default for Limits {
@@ -60,6 +97,8 @@ impl Default for Limits {
             max_connections: 10_000,
             max_requests_per_connection: 10_000,
             strict_http1: true,
+            http: HttpVersions::Auto,
+            http2: Rc::default(),
         }
     }
 }

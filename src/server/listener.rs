@@ -5,7 +5,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, UnixListener};
@@ -16,6 +15,7 @@ use super::application::Application;
 use super::connection;
 use super::limits::Limits;
 use super::shutdown::Stop;
+use super::tls::{TlsAcceptor, TlsError};
 use super::transport::Transport;
 use super::watch::Watch;
 use crate::message::head::{Connection, Endpoint, Memo, Scheme};
@@ -87,6 +87,7 @@ fn canonical(address: SocketAddr) -> SocketAddr {
 pub struct Server<A> {
     app: Rc<A>,
     limits: Rc<Limits>,
+    tls: Option<Rc<TlsAcceptor>>,
     watch: Rc<Watch>,
     /// Told when a connection has ended.
     ended: Rc<Notify>,
@@ -96,13 +97,14 @@ pub struct Server<A> {
 }
 
 impl<A: Application> Server<A> {
-    /// A server without listeners.
-    pub fn new(app: Rc<A>, limits: Limits) -> Self {
+    /// A server without listeners; with `tls` it speaks nothing else.
+    pub fn new(app: Rc<A>, limits: Limits, tls: Option<TlsAcceptor>) -> Self {
         let limits = Rc::new(limits);
         Self {
             app,
             watch: Rc::new(Watch::new(Rc::clone(&limits))),
             limits,
+            tls: tls.map(Rc::new),
             ended: Rc::new(Notify::new()),
             listeners: RefCell::new(Vec::new()),
             clock: RefCell::new(None),
@@ -120,6 +122,15 @@ impl<A: Application> Server<A> {
         let server = Rc::clone(self);
         let accepting = spawn_local(async move { server.accept(listener).await });
         self.listeners.borrow_mut().push(accepting.abort_handle());
+    }
+
+    /// Reads the certificates again, for new connections; a server without TLS has none.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with them; the old ones stay in force then.
+    pub fn reload_tls(&self) -> Result<(), TlsError> {
+        self.tls.as_ref().map_or(Ok(()), |tls| tls.reload())
     }
 
     /// How many connections there are.
@@ -188,7 +199,8 @@ impl<A: Application> Server<A> {
         let (key, activity) = self.watch.add();
         let serving = connection::serve(
             transport,
-            Arc::new(connection),
+            connection,
+            self.tls.clone(),
             Rc::clone(&self.app),
             Rc::clone(&self.limits),
             activity,

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use super::limits::{HttpVersions, seconds};
 use crate::message::head::Tls;
 
 /// Where the certificates are and what is asked of clients.
@@ -100,17 +101,6 @@ pub enum MinVersion {
     Tls13,
 }
 
-/// The versions of HTTP that ALPN offers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Alpn {
-    /// HTTP/2, else HTTP/1.1.
-    Auto,
-    /// HTTP/1.1 only.
-    Http1,
-    /// HTTP/2 only.
-    Http2,
-}
-
 /// The version of HTTP that ALPN settled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
@@ -149,6 +139,9 @@ pub enum TlsError {
         /// The key.
         keyfile: PathBuf,
     },
+    /// The configuration cannot be read.
+    #[error("tls: {0}")]
+    Config(#[from] serde_json::Error),
     /// Clients shall show certificates, but nothing says from whom.
     #[error("client_cert is set: expected client_ca with the authorities to trust, found none")]
     NoClientCa,
@@ -182,25 +175,58 @@ pub struct Accepted<IO> {
 /// Turns connections into TLS connections.
 pub struct TlsAcceptor {
     config: TlsConfig,
-    alpn: Alpn,
+    versions: HttpVersions,
     handshake_timeout: Duration,
     identities: RefCell<Rc<[Identity]>>,
 }
 
+/// What of `ServerConfig` is about TLS.
+#[derive(Deserialize)]
+#[serde(default)]
+struct Settings {
+    tls: Option<TlsConfig>,
+    http: HttpVersions,
+    #[serde(deserialize_with = "seconds")]
+    tls_handshake_timeout: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            tls: None,
+            http: HttpVersions::Auto,
+            tls_handshake_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
 impl TlsAcceptor {
+    /// Reads a server's configuration, a JSON object, and the files that its `tls` names; `None`
+    /// when there is no `tls`.
+    ///
+    /// # Errors
+    /// As [`TlsAcceptor::new`], and a configuration that is none.
+    pub fn from_json(json: &[u8]) -> Result<Option<Self>, TlsError> {
+        let settings: Settings = serde_json::from_slice(json)?;
+        settings
+            .tls
+            .map(|config| Self::new(config, settings.http, settings.tls_handshake_timeout))
+            .transpose()
+    }
+
     /// Reads the files that `config` names; `handshake_timeout` is for the whole handshake.
     ///
     /// # Errors
     /// A file that is missing, unreadable, or not what it should be.
     pub fn new(
         config: TlsConfig,
-        alpn: Alpn,
+        versions: HttpVersions,
         handshake_timeout: Duration,
     ) -> Result<Self, TlsError> {
-        let identities = load(&config, alpn)?;
+        let identities = load(&config, versions)?;
         Ok(Self {
             config,
-            alpn,
+            versions,
             handshake_timeout,
             identities: RefCell::new(identities),
         })
@@ -211,7 +237,7 @@ impl TlsAcceptor {
     /// # Errors
     /// As [`TlsAcceptor::new`]; what was read before stays in force then.
     pub fn reload(&self) -> Result<(), TlsError> {
-        let identities = load(&self.config, self.alpn)?;
+        let identities = load(&self.config, self.versions)?;
         self.identities.replace(identities);
         Ok(())
     }
@@ -299,7 +325,7 @@ fn choose<'a>(identities: &'a [Identity], hello: &ClientHello<'_>) -> &'a Identi
         .expect("there is always the first certificate")
 }
 
-fn load(config: &TlsConfig, alpn: Alpn) -> Result<Rc<[Identity]>, TlsError> {
+fn load(config: &TlsConfig, versions: HttpVersions) -> Result<Rc<[Identity]>, TlsError> {
     let provider = Arc::new(aws_lc_rs::default_provider());
     let verifier = verifier(config, &provider)?;
     let first = Certificate {
@@ -313,14 +339,14 @@ fn load(config: &TlsConfig, alpn: Alpn) -> Result<Rc<[Identity]>, TlsError> {
             let (key, leaf) = files::certified_key(certificate, &provider)?;
             let key = Arc::new(key);
             let mut server = ServerConfig::builder_with_provider(Arc::clone(&provider))
-                .with_protocol_versions(versions(config.min_version))
+                .with_protocol_versions(tls_versions(config.min_version))
                 .expect("the provider speaks TLS 1.2 and 1.3")
                 .with_client_cert_verifier(Arc::clone(&verifier))
                 .with_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(&key))));
-            let offered: &[&[u8]] = match alpn {
-                Alpn::Auto => &[H2, HTTP1],
-                Alpn::Http1 => &[HTTP1],
-                Alpn::Http2 => &[H2],
+            let offered: &[&[u8]] = match versions {
+                HttpVersions::Auto => &[H2, HTTP1],
+                HttpVersions::Http1 => &[HTTP1],
+                HttpVersions::Http2 => &[H2],
             };
             server.alpn_protocols = offered.iter().map(|name| name.to_vec()).collect();
             Ok(Identity {
@@ -333,7 +359,7 @@ fn load(config: &TlsConfig, alpn: Alpn) -> Result<Rc<[Identity]>, TlsError> {
         .collect()
 }
 
-fn versions(oldest: MinVersion) -> &'static [&'static SupportedProtocolVersion] {
+fn tls_versions(oldest: MinVersion) -> &'static [&'static SupportedProtocolVersion] {
     static NEWEST_FIRST: [&SupportedProtocolVersion; 2] = [&version::TLS13, &version::TLS12];
     match oldest {
         MinVersion::Tls12 => &NEWEST_FIRST,
@@ -375,7 +401,7 @@ impl fmt::Debug for TlsAcceptor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TlsAcceptor")
             .field("config", &self.config)
-            .field("alpn", &self.alpn)
+            .field("versions", &self.versions)
             .finish_non_exhaustive()
     }
 }

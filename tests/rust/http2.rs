@@ -416,6 +416,23 @@ fn a_body_larger_than_every_window_is_echoed() {
 }
 
 #[test]
+fn a_burst_of_small_frames_is_no_attack_when_it_is_read() {
+    local(async {
+        let mut bytes = frame(1, END_HEADERS, 1, &encode(&pseudo("/echo")));
+        for _ in 0..20_000 {
+            bytes.extend(frame(0, 0, 1, b"ten bytes."));
+        }
+        bytes.extend(frame(0, END_STREAM, 1, b"end"));
+        let (served, received) = attack(Http2Limits::default(), bytes).await;
+        assert_eq!(goaway(&received), None);
+        until(|| served.app.live.get() == 0).await;
+        let pieces = served.app.body_pieces.borrow();
+        assert_eq!(pieces.iter().sum::<usize>(), 200_003);
+        assert!(pieces.len() < 1_000, "{}", pieces.len());
+    });
+}
+
+#[test]
 fn a_body_that_nobody_reads_stops_the_client() {
     local(async {
         let limits = Http2Limits::default();

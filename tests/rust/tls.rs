@@ -14,8 +14,9 @@ use rcgen::{
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, version};
+use spikard::server::limits::HttpVersions;
 use spikard::server::tls::{
-    Accepted, Alpn, Certificate, ClientCert, HandshakeError, MinVersion, Protocol, TlsAcceptor,
+    Accepted, Certificate, ClientCert, HandshakeError, MinVersion, Protocol, TlsAcceptor,
     TlsConfig, TlsError,
 };
 use tempfile::TempDir;
@@ -87,7 +88,7 @@ fn self_signed(pkcs8: &str, names: &[&str]) -> String {
 }
 
 fn acceptor(config: TlsConfig) -> Result<TlsAcceptor, TlsError> {
-    TlsAcceptor::new(config, Alpn::Auto, PATIENCE)
+    TlsAcceptor::new(config, HttpVersions::Auto, PATIENCE)
 }
 
 /// How a client behaves.
@@ -192,15 +193,31 @@ fn alpn_settles_the_protocol() {
     const H2: &[u8] = b"h2";
     const HTTP1: &[u8] = b"http/1.1";
     // what we speak, what the client offers, what is settled; `None` for no connection
-    type Offer = (Alpn, &'static [&'static [u8]], Option<Option<Protocol>>);
+    type Offer = (
+        HttpVersions,
+        &'static [&'static [u8]],
+        Option<Option<Protocol>>,
+    );
     let offers: [Offer; 7] = [
-        (Alpn::Auto, &[HTTP1, H2], Some(Some(Protocol::Http2))),
-        (Alpn::Auto, &[HTTP1], Some(Some(Protocol::Http1))),
-        (Alpn::Auto, &[], Some(None)),
-        (Alpn::Http1, &[H2, HTTP1], Some(Some(Protocol::Http1))),
-        (Alpn::Http2, &[H2, HTTP1], Some(Some(Protocol::Http2))),
-        (Alpn::Http2, &[HTTP1], None),
-        (Alpn::Auto, &[b"spdy/3"], None),
+        (
+            HttpVersions::Auto,
+            &[HTTP1, H2],
+            Some(Some(Protocol::Http2)),
+        ),
+        (HttpVersions::Auto, &[HTTP1], Some(Some(Protocol::Http1))),
+        (HttpVersions::Auto, &[], Some(None)),
+        (
+            HttpVersions::Http1,
+            &[H2, HTTP1],
+            Some(Some(Protocol::Http1)),
+        ),
+        (
+            HttpVersions::Http2,
+            &[H2, HTTP1],
+            Some(Some(Protocol::Http2)),
+        ),
+        (HttpVersions::Http2, &[HTTP1], None),
+        (HttpVersions::Auto, &[b"spdy/3"], None),
     ];
     for (mode, alpn, expected) in offers {
         run(async move {
@@ -562,7 +579,7 @@ fn a_handshake_that_stalls_is_given_up_b10() {
         let files = Files::new();
         let (config, _) = files.config(EC_PKCS8, &["localhost"]);
         let patience = Duration::from_millis(20);
-        let acceptor = TlsAcceptor::new(config, Alpn::Auto, patience).unwrap();
+        let acceptor = TlsAcceptor::new(config, HttpVersions::Auto, patience).unwrap();
         for bytes in [&[][..], &hello(0x0303)[..6]] {
             let (ours, mut theirs) = duplex(1024);
             theirs.write_all(bytes).await.unwrap();
@@ -599,6 +616,11 @@ fn the_configuration_is_read_from_json_and_hides_passwords() {
     assert_eq!(config.min_version, MinVersion::Tls13);
     assert_eq!(config.certificates[0].certfile, Path::new("c2"));
     assert!(!format!("{config:?}").contains("secret"));
+    let server = r#"{"tls": null, "http": "2", "tls_handshake_timeout": 1}"#;
+    assert!(TlsAcceptor::from_json(server.as_bytes()).unwrap().is_none());
+    let server = format!(r#"{{"tls": {full}}}"#);
+    let error = TlsAcceptor::from_json(server.as_bytes()).unwrap_err();
+    assert!(matches!(error, TlsError::Read { .. }), "{error}");
     for (wrong, expected) in [
         (r#"{"certfile": "c"}"#, "keyfile"),
         (

@@ -111,6 +111,8 @@ fn builder(limits: &Http2Limits) -> Builder {
         .max_header_list_size(limits.max_header_bytes)
         .initial_window_size(limits.stream_window)
         .initial_connection_window_size(limits.connection_window)
+        // Unread small frames: about 4,000, so that a burst of messages is not taken for an attack.
+        .data_frame_budget(limits.connection_window as usize)
         .max_send_buffer_size(limits.send_buffer as usize)
         .max_pending_accept_reset_streams(limits.max_pending_accept_reset)
         .max_local_error_reset_streams(Some(limits.max_local_error_reset));
@@ -221,6 +223,7 @@ where
     /// Drives the connection; ready when it is over.
     fn poll(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
         self.activity.set_waker(cx.waker());
+        self.io.begin_poll();
         loop {
             match (self.activity.stop(), self.activity.take_order()) {
                 (Stop::Now, _) | (_, Some(Order::Cut)) => return Poll::Ready(()),

@@ -39,6 +39,11 @@ const WINDOW_UPDATE_BUDGET: Budget = Budget {
 };
 const BYTES_PER_WINDOW_UPDATE: u64 = 8;
 
+/// What one poll of the connection reads before the streams' tasks have their turn: `h2` keeps
+/// some 300 bytes for each DATA frame that the application has not read.
+const BYTES_PER_POLL: usize = 128 * 1024;
+const DATA_FRAMES_PER_POLL: u32 = 256;
+
 /// How much a client may still send after the end so that closing does not turn into a TCP reset
 /// that overtakes the GOAWAY.
 const LINGER_BYTES: usize = 1024 * 1024;
@@ -56,6 +61,21 @@ pub(super) struct IoState {
     pub(super) reads: Cell<u64>,
     /// Responses that were sent to their end since the meter looked last.
     pub(super) completed: Cell<u32>,
+    /// Read in this poll of the connection.
+    bytes: Cell<usize>,
+    data_frames: Cell<u32>,
+}
+
+impl IoState {
+    /// Another poll of the connection begins.
+    pub(super) fn begin_poll(&self) {
+        self.bytes.set(0);
+        self.data_frames.set(0);
+    }
+
+    fn has_read_enough(&self) -> bool {
+        self.bytes.get() >= BYTES_PER_POLL || self.data_frames.get() >= DATA_FRAMES_PER_POLL
+    }
 }
 
 /// A socket with a [`Meter`] on its read half.
@@ -81,6 +101,8 @@ impl<IO> Metered<IO> {
                 write_blocked: Cell::new(None),
                 reads: Cell::new(0),
                 completed: Cell::new(0),
+                bytes: Cell::new(0),
+                data_frames: Cell::new(0),
             }),
             lingered: 0,
         }
@@ -116,6 +138,10 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Metered<IO> {
         if this.state.flooded.get() {
             return Poll::Pending;
         }
+        if this.state.has_read_enough() {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         let polled = if this.prefix.is_empty() {
             Pin::new(&mut this.io).poll_read(cx, buf)
@@ -128,11 +154,17 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Metered<IO> {
         if let Poll::Ready(Ok(())) = polled
             && buf.filled().len() > before
         {
-            this.state.reads.set(this.state.reads.get().wrapping_add(1));
-            this.meter.completed(this.state.completed.take());
-            if this.meter.received(&buf.filled()[before..]) == Verdict::Flood {
+            let state = &this.state;
+            let received = &buf.filled()[before..];
+            state.reads.set(state.reads.get().wrapping_add(1));
+            state.bytes.set(state.bytes.get() + received.len());
+            this.meter.completed(state.completed.take());
+            let verdict = this.meter.received(received);
+            let data_frames = std::mem::take(&mut this.meter.data_frames);
+            state.data_frames.set(state.data_frames.get() + data_frames);
+            if verdict == Verdict::Flood {
                 buf.set_filled(before);
-                this.state.flooded.set(true);
+                state.flooded.set(true);
                 return Poll::Pending;
             }
         }
@@ -211,6 +243,8 @@ struct Meter {
     payload: usize,
     received_bytes: u64,
     useful_bytes: u64,
+    /// DATA frames since somebody asked last.
+    data_frames: u32,
     /// Sent bytes that have not yet paid for a `WINDOW_UPDATE`.
     unspent_bytes: u64,
     ping: Bucket,
@@ -232,6 +266,7 @@ impl Meter {
             payload: 0,
             received_bytes: 0,
             useful_bytes: 0,
+            data_frames: 0,
             unspent_bytes: 0,
             ping: bucket(limits.ping_budget),
             settings: bucket(limits.settings_budget),
@@ -279,6 +314,7 @@ impl Meter {
         match kind {
             // DATA
             0 => {
+                self.data_frames += 1;
                 self.useful_bytes += length as u64;
                 length > TINY_DATA_BYTES || length == 0 || self.tiny_data.take()
             }
