@@ -5,6 +5,11 @@ that belong to Pydantic go to Pydantic, which is imported only if the user's typ
 from it.
 """
 
+# Values of any type are walked here: `Any` narrowed to a dict or list has unknown items.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
+# pyright: reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import dataclasses
@@ -647,10 +652,10 @@ _MESSAGES = {
 
 def _from_pydantic(item: Any, loc: Loc, secrets: frozenset[str]) -> Error:
     steps = tuple(str(step) for step in item["loc"])
-    given = item["type"]
-    kind = _PYDANTIC_TYPES.get(given, given)
+    given: str = item["type"]
+    kind = _PYDANTIC_TYPES.get(given) or given
     ctx = item.get("ctx")
-    message = _MESSAGES.get(kind, item["msg"])
+    message = _MESSAGES.get(kind) or str(item["msg"])
     value = item.get("input")
     if given == "extra_forbidden":
         message = "Additional properties are not allowed"

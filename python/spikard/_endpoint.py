@@ -10,6 +10,11 @@ all argument values when the request is fine after all (an urlencoded or Message
 ``ids[]=1``).
 """
 
+# Values of any type are walked here: `Any` narrowed to a dict or list has unknown items.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
+# pyright: reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import functools

@@ -5,6 +5,11 @@ every parameter a `Binding`: a *leaf* (a value of the request), a part of the bo
 (a dependency's value), or an object of the framework. `spikard._endpoint` compiles the plan.
 """
 
+# Values of any type are walked here: `Any` narrowed to a dict or list has unknown items.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
+# pyright: reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field

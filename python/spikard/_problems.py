@@ -1,5 +1,10 @@
 """Problem documents (RFC 9457) for every error that the framework answers itself."""
 
+# Values of any type are walked here: `Any` narrowed to a dict or list has unknown items.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
+# pyright: reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 from typing import Any

@@ -158,7 +158,7 @@ def encoder(annotation: Any) -> Callable[[Any], bytes]:
     def encode(value: Any) -> bytes:
         if exact is not None and exact(value):
             return encode_json(value)
-        if isinstance(value, dict) or not hasattr(type(value), "__struct_fields__"):
+        if isinstance(value, dict) or not isinstance(value, msgspec.Struct):
             value = _converted(value, annotation)
         # Through the wire form: the instances inside are checked too, and what a subclass
         # adds to the declared type stays here.

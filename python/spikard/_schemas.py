@@ -4,6 +4,11 @@ The validator is Rust's (``_spikard.Schema``); only `compiled` names it. Handler
 JSON's own types: a ``format: uuid`` stays a string unless the handler's annotation says more.
 """
 
+# Values of any type are walked here: `Any` narrowed to a dict or list has unknown items.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
+# pyright: reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import re

@@ -5,6 +5,11 @@ handler and the parameter. Where a parameter comes from may depend on the whole 
 (a dependency key, a router's prefix); `spikard._endpoint` decides that at freeze.
 """
 
+# Values of any type are walked here: `Any` narrowed to a dict or list has unknown items.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
+# pyright: reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import functools
@@ -227,7 +232,7 @@ def _hints(function: Callable[..., Any], owner: str) -> dict[str, Any]:
 
 def _callers_names() -> dict[str, Any]:
     names: dict[str, Any] = {}
-    frame: types.FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way
+    frame: types.FrameType | None = sys._getframe(1)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the documented way
     while frame is not None:
         if not frame.f_globals.get("__name__", "").startswith("spikard."):
             names = {**frame.f_locals, **names}

@@ -11,7 +11,7 @@ import functools
 import inspect
 from collections.abc import Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 from spikard._codecs import Codec, codec
 from spikard._container import Container, Singletons
@@ -39,7 +39,7 @@ from spikard.routing import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
     from spikard._plan import Plan
     from spikard._result import Result
@@ -182,7 +182,8 @@ class Spikard(Router):
             key: The type or name.
             dependency: A `Provide`, a factory, or a ready value.
         """
-        if not isinstance(key, type | str):
+        given: Any = key
+        if not isinstance(given, type | str):
             raise TypeError(f"provide takes a type or a name as key, got {key!r}")
         self._provided[key] = Provide.of(dependency)
         self._thaw()
@@ -278,7 +279,8 @@ class Spikard(Router):
             from spikard.config import ServerConfig
 
             self._made_core = make_core(self, self.config or ServerConfig())
-        return self._made_core
+        core: Any = self._made_core
+        return core
 
     def _providers(self) -> dict[Any, Provide]:
         table = dict(self._provided)
@@ -294,9 +296,7 @@ class Spikard(Router):
         }
 
     def _adopt(self, request: Request) -> Request:
-        if request._app is None:  # noqa: SLF001 - the server makes requests without an app
-            request._app = self  # noqa: SLF001
-        return request
+        return request.belonging_to(self)
 
     def failures(self, chain: Sequence[Router] = (), result: Result | None = None) -> Failures:
         """Return what makes responses of exceptions below these routers."""
@@ -478,7 +478,7 @@ class Spikard(Router):
     # Life
 
     @asynccontextmanager
-    async def _lifespan(self) -> AsyncIterator[None]:
+    async def _lifespan(self) -> AsyncGenerator[None, None]:
         """Run start-up, then shutdown; every door enters it once around its requests."""
         self.freeze()
         async with AsyncExitStack() as stack:
@@ -486,7 +486,7 @@ class Spikard(Router):
                 manager = _as_context_manager(self._lifespan_of_user)(self)
                 values = await stack.enter_async_context(manager)
                 if isinstance(values, Mapping):
-                    self.state.update(values)
+                    self.state.update(cast("Mapping[str, Any]", values))
             stack.push_async_callback(self.singletons.close)
             for hook in self._startup:
                 await self._run_hook(hook)

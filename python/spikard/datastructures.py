@@ -4,11 +4,16 @@ Everything here is lazy: a `Request` wraps the head that the server parsed (see
 `RequestHead`) and builds a view only when somebody reads it.
 """
 
+# Values of any type are walked here: `Any` narrowed to a dict or list has unknown items.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
+# pyright: reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -18,6 +23,8 @@ from spikard.exceptions import HTTPException
 if TYPE_CHECKING:
     import tempfile
     from collections.abc import Callable
+
+    from typing_extensions import Self
 
     from spikard.app import Spikard
 
@@ -164,8 +171,7 @@ class Headers(MutableMapping[str, str]):
     ) -> None:
         self.raw: list[tuple[bytes, bytes]] = [] if raw is None else raw
         if headers is not None:
-            pairs = headers.items() if isinstance(headers, Mapping) else headers
-            self.raw.extend(encode_header(name, value) for name, value in pairs)
+            self.raw.extend(encode_header(name, value) for name, value in field_pairs(headers))
 
     def __getitem__(self, name: str) -> str:
         key = name.lower().encode("latin-1", "replace")
@@ -223,6 +229,15 @@ class Headers(MutableMapping[str, str]):
 
 
 _FIELD_NAME = frozenset(b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz")
+
+
+def field_pairs(
+    headers: Mapping[str, str] | Iterable[tuple[str, str]],
+) -> Iterable[tuple[str, str]]:
+    """Return the pairs of headers given in either form."""
+    if isinstance(headers, Mapping):
+        return cast("Mapping[str, str]", headers).items()
+    return headers
 
 
 def encode_header(name: str, value: str) -> tuple[bytes, bytes]:
@@ -356,10 +371,11 @@ def _of_head(name: str) -> Any:
     """Return a property that reads the head, unless a hook assigned another value."""
 
     def read(request: Request) -> Any:
-        items = request._items  # noqa: SLF001 - a part of Request, outside only to be built once
+        # Part of Request, outside the class only to be written once.
+        items = request._items  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         if items is not None and name in items:
             return items[name]
-        return getattr(request._head, name)  # noqa: SLF001
+        return getattr(request._head, name)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
     def assign(request: Request, value: Any) -> None:
         request[name] = value
@@ -423,6 +439,12 @@ class Request:
         self._body: bytes | None = None
         self._form: FormData | None = None
         self._items: dict[str, Any] | None = None
+
+    def belonging_to(self, app: Spikard) -> Self:
+        """Return this request, of that application unless it has one: servers know of none."""
+        if self._app is None:
+            self._app = app
+        return self
 
     @property
     def app(self) -> Spikard:

@@ -5,6 +5,9 @@ a type or a name; parameters of that type or name receive its value. ``Depends(f
 the factory at the parameter itself. Both end in the same plan (`spikard._endpoint`).
 """
 
+# Deriving from Any needs an ignore for mypy that is none for pyright.
+# pyright: reportUnnecessaryTypeIgnoreComment=false
+
 from __future__ import annotations
 
 import functools
@@ -81,7 +84,7 @@ class Provide:
 
 if TYPE_CHECKING:
 
-    class Depends(Any):  # type: ignore[misc] # as a default it fits a parameter of any type
+    class Depends(Any):  # type: ignore[misc] # fits any parameter
         """See the class of this name below."""
 
         dependency: Callable[..., Any] | None
@@ -118,9 +121,11 @@ def kind_of(function: Callable[..., Any]) -> Kind:
     """Return how a factory's value is obtained."""
     target: Any = function
     while isinstance(target, functools.partial):
-        target = target.func
+        inner: Any = target.func  # pyright: ignore[reportUnknownMemberType]
+        target = inner
     if not inspect.isroutine(target) and not inspect.isclass(target):
-        target = getattr(type(target), "__call__", target)  # noqa: B004 - the function itself
+        cls: Any = type(target)
+        target = getattr(cls, "__call__", target)  # noqa: B004 - the function itself
     if inspect.isasyncgenfunction(target):
         return "async generator"
     if inspect.isgeneratorfunction(target):

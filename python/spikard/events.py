@@ -1,5 +1,10 @@
 """Server-Sent Events (WHATWG HTML §9.2): from what a handler yields to the wire."""
 
+# Values of any type are walked here: `Any` narrowed to a dict or list has unknown items.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
+# pyright: reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass

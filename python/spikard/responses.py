@@ -5,6 +5,11 @@ computed after construction. `raw_headers` holds lower-case ``(b"name", b"value"
 with the content type included; the server adds length, date and what its policies ask for.
 """
 
+# Values of any type are walked here: `Any` narrowed to a dict or list has unknown items.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
+# pyright: reportUnknownLambdaType=false
+
 from __future__ import annotations
 
 import inspect
@@ -13,7 +18,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
-from spikard.datastructures import Headers, encode_header
+from spikard.datastructures import Headers, encode_header, field_pairs
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -279,8 +284,7 @@ def wire_headers(headers: HeadersLike | None, media_type: str | None) -> list[tu
     """Return headers in wire form, with the content type unless it is among them."""
     raw: list[tuple[bytes, bytes]] = []
     if headers:
-        pairs = headers.items() if isinstance(headers, Mapping) else headers
-        raw = [encode_header(name, value) for name, value in pairs]
+        raw = [encode_header(name, value) for name, value in field_pairs(headers)]
         if any(name == b"content-type" for name, _ in raw):
             return raw
     if media_type is not None:

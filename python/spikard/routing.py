@@ -8,7 +8,7 @@ route is written.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
@@ -158,7 +158,7 @@ class BoundRoute:
     dependencies: tuple[Any, ...]
     responses: dict[int, Any]
     include_in_schema: bool
-    path_names: dict[str, str | None] = field(default_factory=dict)
+    path_names: dict[str, str | None]
     plan: Plan | None = None
 
     @property
@@ -503,8 +503,9 @@ class Router(RouteDecorators):
 
         It returns a `Response`, or a plain value that is encoded with the status.
         """
-        if not isinstance(key, int) and not (
-            isinstance(key, type) and issubclass(key, BaseException)
+        given: Any = key
+        if not isinstance(given, int) and not (
+            isinstance(given, type) and issubclass(given, BaseException)
         ):
             raise RegistrationError(f"exception_handler takes a class or a status, got {key!r}")
 
