@@ -124,8 +124,7 @@ def kind_of(function: Callable[..., Any]) -> Kind:
         inner: Any = target.func  # pyright: ignore[reportUnknownMemberType]
         target = inner
     if not inspect.isroutine(target) and not inspect.isclass(target):
-        cls: Any = type(target)
-        target = getattr(cls, "__call__", target)  # noqa: B004 - the function itself
+        target = getattr(target.__class__, "__call__", target)  # noqa: B004 - the function itself
     if inspect.isasyncgenfunction(target):
         return "async generator"
     if inspect.isgeneratorfunction(target):
