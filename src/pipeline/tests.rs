@@ -105,7 +105,7 @@ impl App {
         let (ticket, decision) = self.pipeline.begin(&mut head);
         let (response, reached) = match decision {
             Decision::Respond(response) => (response, None),
-            Decision::SendFile(file) => (file.open(), Some("file")),
+            Decision::SendFile(file) => (file.open().map(ResponseBody::from), Some("file")),
             Decision::Handle { route, .. } => (endpoint(route), Some(*route)),
             Decision::Mounted { mount, .. } => (endpoint(mount), Some(*mount)),
             Decision::Hooks => panic!("no hooks were announced"),
