@@ -99,8 +99,11 @@ impl Core {
     }
 
     fn earliest_timer(&self, py: Python<'_>) -> usize {
-        self.scheduled
-            .bind(py)
+        let scheduled = self.scheduled.bind(py);
+        if scheduled.is_empty() {
+            return 0; // asking an empty list for its first item would make an exception
+        }
+        scheduled
             .get_item(0)
             .map_or(0, |handle| handle.as_ptr() as usize)
     }

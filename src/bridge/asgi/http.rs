@@ -41,6 +41,8 @@ struct Cycle {
     outlet: RefCell<Option<Rc<Outlet>>>,
     /// The connection's task, which has to look when an answer is there.
     connection: RefCell<Option<Waker>>,
+    /// The connection's task is calling the application and looks anyway.
+    is_starting: Cell<bool>,
     /// Futures of `receive` calls that wait.
     receivers: RefCell<VecDeque<Py<PyAny>>>,
     /// The application has been given the whole body.
@@ -70,6 +72,7 @@ pub(in crate::bridge) async fn serve<E: Exchange>(
         answer: RefCell::new(None),
         outlet: RefCell::new(None),
         connection: RefCell::new(None),
+        is_starting: Cell::new(true),
         receivers: RefCell::new(VecDeque::new()),
         body_given: Cell::new(false),
         gone: Cell::new(false),
@@ -84,6 +87,7 @@ pub(in crate::bridge) async fn serve<E: Exchange>(
         } else {
             started = true;
             cycle.start(&head, capabilities);
+            cycle.is_starting.set(false);
         }
         cycle.answer.take().map_or(Poll::Pending, Poll::Ready)
     })
@@ -177,6 +181,9 @@ impl Cycle {
 
     fn give(&self, answer: Answer) {
         self.answer.replace(Some(answer));
+        if self.is_starting.get() {
+            return;
+        }
         if let Some(connection) = &*self.connection.borrow() {
             self.core.wake(connection);
         }
