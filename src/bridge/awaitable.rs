@@ -57,7 +57,9 @@ impl Ready {
 
 /// An awaitable of `value`.
 pub(crate) fn ready<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let ready = Ready { value: value.clone().unbind() };
+    let ready = Ready {
+        value: value.clone().unbind(),
+    };
     Ok(Bound::new(value.py(), ready)?.into_any())
 }
 

@@ -16,7 +16,10 @@ impl AsRef<[u8]> for Owner {
     fn as_ref(&self) -> &[u8] {
         Python::attach(|py| {
             let bytes: *const [u8] = self.0.as_bytes(py);
-            #[expect(unsafe_code, reason = "a bytes object never moves or changes its contents")]
+            #[expect(
+                unsafe_code,
+                reason = "a bytes object never moves or changes its contents"
+            )]
             // SAFETY: `self` keeps the object alive, and `bytes` is immutable.
             unsafe {
                 &*bytes

@@ -83,7 +83,9 @@ impl Outlet {
     /// Ends the body, with trailer fields or without.
     pub(crate) fn end(&self, trailers: Option<HeaderMap>) {
         if let Some(trailers) = trailers {
-            self.frames.borrow_mut().push_back(Frame::trailers(trailers));
+            self.frames
+                .borrow_mut()
+                .push_back(Frame::trailers(trailers));
         }
         self.set_state(State::Ended);
     }

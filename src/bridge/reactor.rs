@@ -170,7 +170,10 @@ impl Core {
 fn poll_readable(descriptor: &AsyncFd<OwnedFd>, cx: &mut Context<'_>) -> bool {
     while let Poll::Ready(Ok(mut guard)) = descriptor.poll_read_ready(cx) {
         let mut fds = [PollFd::new(descriptor.get_ref(), PollFlags::IN)];
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         match rustix::event::poll(&mut fds, Some(&at_once)) {
             Ok(0) => guard.clear_ready(),
             _ => return true,
@@ -206,8 +209,14 @@ impl Reactor {
         let core = Rc::new(Core {
             tasks: Tasks::new(event_loop)?,
             event_loop: event_loop.clone().unbind(),
-            ready: event_loop.getattr("_ready")?.cast_into::<PySequence>()?.unbind(),
-            scheduled: event_loop.getattr("_scheduled")?.cast_into::<PyList>()?.unbind(),
+            ready: event_loop
+                .getattr("_ready")?
+                .cast_into::<PySequence>()?
+                .unbind(),
+            scheduled: event_loop
+                .getattr("_scheduled")?
+                .cast_into::<PyList>()?
+                .unbind(),
             earliest: Cell::new(0),
             inside: Cell::new(false),
             pending: Cell::new(false),
@@ -223,7 +232,10 @@ impl Reactor {
             *current = Some(Rc::clone(&core));
             Ok(())
         })?;
-        Ok(Self { runtime: Some(runtime), core })
+        Ok(Self {
+            runtime: Some(runtime),
+            core,
+        })
     }
 
     /// Watches asyncio's own selector by its descriptor, which is duplicated.
@@ -265,7 +277,9 @@ impl Reactor {
     /// Ends the runtime with everything that still runs in it. Idempotent; call it before the
     /// interpreter finalises.
     fn close(&mut self) {
-        let Some(runtime) = self.runtime.take() else { return };
+        let Some(runtime) = self.runtime.take() else {
+            return;
+        };
         {
             let _context = runtime.enter();
             self.core.inner.take();

@@ -28,8 +28,13 @@ struct Things<T> {
 
 impl<T> Registry<T> {
     pub(crate) const fn new() -> Self {
-        let things = Things { slab: Slab::new(), next_id: 0 };
-        Self { things: RefCell::new(things) }
+        let things = Things {
+            slab: Slab::new(),
+            next_id: 0,
+        };
+        Self {
+            things: RefCell::new(things),
+        }
     }
 
     /// Adds a thing.

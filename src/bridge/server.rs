@@ -114,8 +114,8 @@ impl NativeServer {
 }
 
 fn server<A: Application>(app: A, config: &[u8]) -> PyResult<Rc<Server<A>>> {
-    let tls = TlsAcceptor::from_json(config)
-        .map_err(|error| PyValueError::new_err(error.to_string()))?;
+    let tls =
+        TlsAcceptor::from_json(config).map_err(|error| PyValueError::new_err(error.to_string()))?;
     let limits = Limits::from_json(config)
         .map_err(|error| PyValueError::new_err(format!("config: {error}")))?;
     Ok(Rc::new(Server::new(Rc::new(app), limits, tls)))
@@ -159,7 +159,10 @@ fn stop<'py, A: Application>(
     reactor.spawn(async move {
         let cut = server.stop(grace).await;
         Python::attach(|py| {
-            let cut = cut.into_pyobject(py).map(Bound::into_any).map_err(PyErr::from);
+            let cut = cut
+                .into_pyobject(py)
+                .map(Bound::into_any)
+                .map_err(PyErr::from);
             awaitable::complete(&core, told.bind(py), cut);
         });
     })?;

@@ -209,9 +209,7 @@ impl Task {
     /// Lets the task run on by itself; `on_end` hears of its end.
     pub(crate) fn leave(mut self, on_end: OnEnd) {
         self.ended = true;
-        self.core
-            .tasks
-            .put(self.key, self.id, State::Left(on_end));
+        self.core.tasks.put(self.key, self.id, State::Left(on_end));
     }
 }
 

@@ -94,7 +94,11 @@ async fn serve_http1<A: Application>(
                 handler(io).await;
                 return;
             }
-            Outcome::Ended { transport, status, peer_closed } => {
+            Outcome::Ended {
+                transport,
+                status,
+                peer_closed,
+            } => {
                 close(transport, status, peer_closed).await;
                 return;
             }

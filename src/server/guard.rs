@@ -64,16 +64,35 @@ enum State {
 
 #[derive(Clone, Copy, Debug)]
 enum Chunk {
-    Size { digits: u8, size: u64 },
-    SpaceAfterSize { size: u64 },
-    Extension { size: u64, length: usize },
-    SizeLf { size: u64 },
-    Data { left: u64 },
+    Size {
+        digits: u8,
+        size: u64,
+    },
+    SpaceAfterSize {
+        size: u64,
+    },
+    Extension {
+        size: u64,
+        length: usize,
+    },
+    SizeLf {
+        size: u64,
+    },
+    Data {
+        left: u64,
+    },
     DataCr,
     DataLf,
     /// In a trailer line (`length` bytes so far in all lines, `line` in this one).
-    Trailer { length: usize, line: usize, colon: bool },
-    TrailerLf { length: usize, empty: bool },
+    Trailer {
+        length: usize,
+        line: usize,
+        colon: bool,
+    },
+    TrailerLf {
+        length: usize,
+        empty: bool,
+    },
 }
 
 /// How the body behind a head is framed.
@@ -339,7 +358,10 @@ fn check_request_line(line: &[u8], limits: &Limits) -> Result<Version, StatusCod
     let target_end = memchr(b' ', rest).ok_or(bad)?;
     let (target, version) = (&rest[..target_end], &rest[target_end + 1..]);
     // RFC 9112 §3.2: a target has no fragment, and nothing outside the visible ASCII range.
-    if !target.iter().all(|byte| matches!(byte, b'!'..=b'~') && *byte != b'#') {
+    if !target
+        .iter()
+        .all(|byte| matches!(byte, b'!'..=b'~') && *byte != b'#')
+    {
         return Err(bad);
     }
     let form_fits = match target {
@@ -363,9 +385,8 @@ fn check_request_line(line: &[u8], limits: &Limits) -> Result<Version, StatusCod
 }
 
 fn has_http_scheme(target: &[u8]) -> bool {
-    let scheme = |name: &[u8]| {
-        target.len() > name.len() && target[..name.len()].eq_ignore_ascii_case(name)
-    };
+    let scheme =
+        |name: &[u8]| target.len() > name.len() && target[..name.len()].eq_ignore_ascii_case(name);
     scheme(b"http://") || scheme(b"https://")
 }
 
@@ -398,7 +419,10 @@ impl Fields {
             return Err(bad);
         }
         // RFC 9110 §5.5: CR, LF and NUL never; other control characters have no business here.
-        if value.iter().any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f) {
+        if value
+            .iter()
+            .any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f)
+        {
             return Err(bad);
         }
         match name.len() {
@@ -489,7 +513,11 @@ fn passes_for_trusted(name: &[u8]) -> bool {
     TRUSTED.iter().any(|trusted| {
         name.len() >= trusted.len()
             && name.iter().zip(*trusted).all(|(byte, wanted)| {
-                let byte = if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+                let byte = if *byte == b'_' {
+                    b'-'
+                } else {
+                    byte.to_ascii_lowercase()
+                };
                 byte == *wanted
             })
     })
@@ -539,8 +567,20 @@ fn is_token(byte: u8) -> bool {
             table[byte] = char.is_ascii_alphanumeric()
                 || matches!(
                     char,
-                    b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'
-                        | b'_' | b'`' | b'|' | b'~'
+                    b'!' | b'#'
+                        | b'$'
+                        | b'%'
+                        | b'&'
+                        | b'\''
+                        | b'*'
+                        | b'+'
+                        | b'-'
+                        | b'.'
+                        | b'^'
+                        | b'_'
+                        | b'`'
+                        | b'|'
+                        | b'~'
                 );
             byte += 1;
         }
@@ -581,7 +621,10 @@ impl Chunk {
                     return bad;
                 }
                 let digit = (byte as char).to_digit(16).expect("it is a hex digit");
-                Self::Size { digits: digits + 1, size: size << 4 | u64::from(digit) }
+                Self::Size {
+                    digits: digits + 1,
+                    size: size << 4 | u64::from(digit),
+                }
             }
             (Self::Size { digits: 0, .. }, _) => return bad,
             (Self::Size { size, .. } | Self::SpaceAfterSize { size }, b' ' | b'\t') => {
@@ -595,33 +638,65 @@ impl Chunk {
             }
             (Self::Size { size, .. }, b'\n') if !strict => Self::behind_size(size),
             (Self::Extension { size, length }, _)
-                if length < MAX_CHUNK_EXTENSION && (byte >= b' ' || byte == b'\t') && byte != 0x7f =>
+                if length < MAX_CHUNK_EXTENSION
+                    && (byte >= b' ' || byte == b'\t')
+                    && byte != 0x7f =>
             {
-                Self::Extension { size, length: length + 1 }
+                Self::Extension {
+                    size,
+                    length: length + 1,
+                }
             }
             (Self::SizeLf { size }, b'\n') => Self::behind_size(size),
             (Self::DataCr, b'\r') => Self::DataLf,
             (Self::DataLf, b'\n') => Self::Size { digits: 0, size: 0 },
             (Self::DataCr, b'\n') if !strict => Self::Size { digits: 0, size: 0 },
-            (Self::Trailer { length, line, colon }, b'\r') => {
+            (
+                Self::Trailer {
+                    length,
+                    line,
+                    colon,
+                },
+                b'\r',
+            ) => {
                 if line > 0 && !colon {
                     return bad;
                 }
-                Self::TrailerLf { length, empty: line == 0 }
+                Self::TrailerLf {
+                    length,
+                    empty: line == 0,
+                }
             }
-            (Self::Trailer { length, line, colon }, _)
-                if length < MAX_TRAILERS && (byte >= b' ' || byte == b'\t') && byte != 0x7f =>
-            {
+            (
+                Self::Trailer {
+                    length,
+                    line,
+                    colon,
+                },
+                _,
+            ) if length < MAX_TRAILERS && (byte >= b' ' || byte == b'\t') && byte != 0x7f => {
                 let in_name = !colon && byte != b':';
                 if (in_name && !is_token(byte)) || (line == 0 && byte == b':') {
                     return bad;
                 }
-                Self::Trailer { length: length + 1, line: line + 1, colon: !in_name }
+                Self::Trailer {
+                    length: length + 1,
+                    line: line + 1,
+                    colon: !in_name,
+                }
             }
             (Self::TrailerLf { empty: true, .. }, b'\n') => return Ok(true),
-            (Self::TrailerLf { length, empty: false }, b'\n') => {
-                Self::Trailer { length, line: 0, colon: false }
-            }
+            (
+                Self::TrailerLf {
+                    length,
+                    empty: false,
+                },
+                b'\n',
+            ) => Self::Trailer {
+                length,
+                line: 0,
+                colon: false,
+            },
             _ => return bad,
         };
         Ok(false)
@@ -629,7 +704,11 @@ impl Chunk {
 
     fn behind_size(size: u64) -> Self {
         if size == 0 {
-            Self::Trailer { length: 0, line: 0, colon: false }
+            Self::Trailer {
+                length: 0,
+                line: 0,
+                colon: false,
+            }
         } else {
             Self::Data { left: size }
         }

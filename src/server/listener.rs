@@ -58,12 +58,20 @@ impl Listener {
                 let (stream, peer) = listener.accept().await?;
                 stream.set_nodelay(true)?;
                 let local = Endpoint::Tcp(stream.local_addr()?);
-                (Transport::Tcp(stream), Endpoint::Tcp(canonical(peer)), local)
+                (
+                    Transport::Tcp(stream),
+                    Endpoint::Tcp(canonical(peer)),
+                    local,
+                )
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 let path = listener.local_addr()?.as_pathname().map(Into::into);
-                (Transport::Unix(stream), Endpoint::Unix(None), Endpoint::Unix(path))
+                (
+                    Transport::Unix(stream),
+                    Endpoint::Unix(None),
+                    Endpoint::Unix(path),
+                )
             }
         };
         let connection = Connection {

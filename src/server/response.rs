@@ -43,7 +43,10 @@ impl<A: Application> Measured<A> {
     pub fn new(parts: &response::Parts, body: ResponseBody, is_head: bool, app: Rc<A>) -> Self {
         let bodiless = is_head
             || parts.status.is_informational()
-            || matches!(parts.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+            || matches!(
+                parts.status,
+                StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED
+            );
         let declared = parts
             .headers
             .get(header::CONTENT_LENGTH)
@@ -77,7 +80,9 @@ impl<A: Application> Body for Measured<A> {
             };
             let frame = match frame {
                 None if declared.left > 0 => {
-                    this.app.report(Fault::BodyTooShort { missing: declared.left });
+                    this.app.report(Fault::BodyTooShort {
+                        missing: declared.left,
+                    });
                     return Poll::Ready(Some(Err(Aborted)));
                 }
                 Some(Ok(frame)) => frame,
@@ -92,7 +97,9 @@ impl<A: Application> Body for Measured<A> {
                 data.truncate(left);
                 if !declared.excess_reported {
                     declared.excess_reported = true;
-                    this.app.report(Fault::BodyTooLong { declared: declared.length });
+                    this.app.report(Fault::BodyTooLong {
+                        declared: declared.length,
+                    });
                 }
             }
             declared.left -= data.len() as u64;

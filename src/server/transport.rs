@@ -65,10 +65,15 @@ impl Transport {
             Self::TlsUnix(stream) => stream.get_ref().0.as_fd(),
         };
         let mut descriptors = [PollFd::from_borrowed_fd(descriptor, PollFlags::RDHUP)];
-        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         // An error is EINTR or no memory: the next look will tell.
         rustix::event::poll(&mut descriptors, Some(&at_once)).is_ok()
-            && descriptors[0].revents().intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
+            && descriptors[0]
+                .revents()
+                .intersects(PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR)
     }
 }
 

@@ -203,7 +203,11 @@ impl Activity {
         };
         if self.write_blocked.get()
             && (age(self.write_tick.get()) > limits.write_stall_timeout
-                || too_slow(age(self.write_since.get()), self.write_bytes.get(), limits.min_write_rate))
+                || too_slow(
+                    age(self.write_since.get()),
+                    self.write_bytes.get(),
+                    limits.min_write_rate,
+                ))
         {
             return Some(Order::Cut);
         }

@@ -56,7 +56,10 @@ impl<'a, 'py> Event<'a, 'py> {
 
     fn kind(&self, protocol: &'static str) -> PyResult<Bound<'py, PyString>> {
         let py = self.0.py();
-        let missing = EventError::MissingKey { event: protocol, key: "type" };
+        let missing = EventError::MissingKey {
+            event: protocol,
+            key: "type",
+        };
         let kind = self
             .0
             .get_item(intern!(py, "type"))?
@@ -67,7 +70,10 @@ impl<'a, 'py> Event<'a, 'py> {
 
     fn status(&self, event: &'static str) -> PyResult<i64> {
         let py = self.0.py();
-        let missing = EventError::MissingKey { event, key: "status" };
+        let missing = EventError::MissingKey {
+            event,
+            key: "status",
+        };
         let status = self
             .0
             .get_item(intern!(py, "status"))?

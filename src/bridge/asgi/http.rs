@@ -80,7 +80,10 @@ pub(in crate::bridge) async fn serve<E: Exchange>(
     let mut guard = Watched(Some(cycle));
     let mut started = false;
     let answer = poll_fn(|cx| {
-        let cycle = guard.0.as_ref().expect("it is taken out only when the answer is there");
+        let cycle = guard
+            .0
+            .as_ref()
+            .expect("it is taken out only when the answer is there");
         cycle.connection.replace(Some(cx.waker().clone()));
         if started {
             cycle.drive(cx);
@@ -118,7 +121,8 @@ impl Cycle {
                 Ok(Some(coroutine)) => coroutine,
                 Ok(None) => {
                     CYCLES.with(|cycles| cycles.remove(key));
-                    self.answer.replace(Some(Answer::Response(bare(StatusCode::BAD_REQUEST))));
+                    self.answer
+                        .replace(Some(Answer::Response(bare(StatusCode::BAD_REQUEST))));
                     return;
                 }
                 Err(error) => return self.ended(py, key, Err(error)),
@@ -145,7 +149,9 @@ impl Cycle {
         };
         let receive = Bound::new(py, Receive { key })?;
         let send = Bound::new(py, Send { key })?;
-        self.app.coroutine(scope, receive.as_any(), send.as_any()).map(Some)
+        self.app
+            .coroutine(scope, receive.as_any(), send.as_any())
+            .map(Some)
     }
 
     /// The application has returned or raised.
@@ -158,10 +164,14 @@ impl Cycle {
             Ok(_) => match unfinished {
                 Unfinished::Complete => {}
                 Unfinished::NothingSent | Unfinished::HeldStart => {
-                    self.app.log(py, "the application returned without a response");
+                    self.app
+                        .log(py, "the application returned without a response");
                 }
                 Unfinished::Cut => {
-                    self.app.log(py, "the application returned before its response was complete");
+                    self.app.log(
+                        py,
+                        "the application returned before its response was complete",
+                    );
                 }
             },
         }
@@ -206,7 +216,9 @@ impl Cycle {
             }
         }
         let future = awaitable::future(&self.core, py)?;
-        self.receivers.borrow_mut().push_back(future.clone().unbind());
+        self.receivers
+            .borrow_mut()
+            .push_back(future.clone().unbind());
         Ok(future)
     }
 
@@ -256,18 +268,29 @@ impl Cycle {
     }
 
     fn write<'py>(self: &Rc<Self>, py: Python<'py>, write: Write) -> PyResult<Bound<'py, PyAny>> {
-        let Write { head, content, then, excess } = write;
+        let Write {
+            head,
+            content,
+            then,
+            excess,
+        } = write;
         if excess > 0 {
             let message = format!("the response body is {excess} bytes longer than declared");
             self.app.log(py, &message);
         }
         let Content::Bytes(bytes) = content else {
-            return Err(errors::protocol_error(py, "files cannot be sent on this connection"));
+            return Err(errors::protocol_error(
+                py,
+                "files cannot be sent on this connection",
+            ));
         };
         let ends = !matches!(then, Then::More);
         if let Some(head) = head {
             if let Then::End = then {
-                self.give(Answer::Response(response(head, ResponseBody::from_bytes(bytes))));
+                self.give(Answer::Response(response(
+                    head,
+                    ResponseBody::from_bytes(bytes),
+                )));
                 self.tell_receivers(py);
                 return awaitable::done(py);
             }
@@ -367,7 +390,9 @@ fn internal_server_error() -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::Full(text));
     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
     let plain = http::HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(http::header::CONTENT_TYPE, plain);
+    response
+        .headers_mut()
+        .insert(http::header::CONTENT_TYPE, plain);
     response
 }
 

@@ -73,11 +73,17 @@ fn fill<'py>(
     let root_path = settings.root_path.as_str();
     if root_path.is_empty() || is_under(&path, root_path) {
         scope.set_item(intern!(py, "path"), &*path)?;
-        scope.set_item(intern!(py, "raw_path"), PyBytes::new(py, raw_path.as_bytes()))?;
+        scope.set_item(
+            intern!(py, "raw_path"),
+            PyBytes::new(py, raw_path.as_bytes()),
+        )?;
     } else {
         scope.set_item(intern!(py, "path"), format!("{root_path}{path}"))?;
         let raw_path = format!("{root_path}{raw_path}");
-        scope.set_item(intern!(py, "raw_path"), PyBytes::new(py, raw_path.as_bytes()))?;
+        scope.set_item(
+            intern!(py, "raw_path"),
+            PyBytes::new(py, raw_path.as_bytes()),
+        )?;
     }
     let query = PyBytes::new(py, head.query().as_bytes());
     scope.set_item(intern!(py, "query_string"), query)?;

@@ -139,7 +139,9 @@ impl<'a, 'py> Given<'a, 'py> {
             Source::Request => {
                 let request = self.request.ok_or(Misfit)?;
                 match &arg.kind {
-                    Kind::Convert(convert) => convert.bind(py).call1((request,)).map_err(|_| Misfit),
+                    Kind::Convert(convert) => {
+                        convert.bind(py).call1((request,)).map_err(|_| Misfit)
+                    }
                     _ => Ok(request.clone()),
                 }
             }
@@ -196,7 +198,8 @@ impl Kind {
                 Ok(number.into_pyobject(py).map_err(|_| Misfit)?.into_any())
             }
             Self::Bool => {
-                let is = |words: [&str; 4]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
+                let is =
+                    |words: [&str; 4]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
                 let value = if is(["true", "1", "yes", "on"]) {
                     true
                 } else if is(["false", "0", "no", "off"]) {
@@ -236,7 +239,8 @@ impl Kind {
 fn int<'py>(py: Python<'py>, text: &str) -> Result<Bound<'py, PyAny>, Misfit> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     // 4,300 digits is where Python itself stops (CVE-2020-10735); the slow pass says so.
-    if digits.is_empty() || digits.len() > 4300 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+    if digits.is_empty() || digits.len() > 4300 || !digits.bytes().all(|byte| byte.is_ascii_digit())
+    {
         return Err(Misfit);
     }
     if let Ok(number) = text.parse::<i64>() {

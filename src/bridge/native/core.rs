@@ -20,7 +20,8 @@ use crate::bridge::errors;
 use crate::message::body::ResponseBody;
 use crate::message::head::Head;
 use crate::pipeline::{
-    BodyOut, Decision, FileConditions, Limits, PathSpans, Pipeline, PolicyConfig, RouteId, RouteOptions, SendFile, Ticket,
+    BodyOut, Decision, FileConditions, Limits, PathSpans, Pipeline, PolicyConfig, RouteId,
+    RouteOptions, SendFile, Ticket,
 };
 
 /// An application's routes and policies: filled route by route, then only used.
@@ -60,7 +61,8 @@ impl Core {
         let root_path = server.root_path.trim_end_matches('/').into();
         let policies = PolicyConfig::from_json(config)
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let pipeline = Pipeline::new(&policies).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let pipeline =
+            Pipeline::new(&policies).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let filling = Filling {
             pipeline,
             root_path,
@@ -82,8 +84,9 @@ impl Core {
             .try_iter()?
             .map(|method| {
                 let method: String = method?.extract()?;
-                Method::from_bytes(method.as_bytes())
-                    .map_err(|_| PyValueError::new_err(format!("expected a method, got {method:?}")))
+                Method::from_bytes(method.as_bytes()).map_err(|_| {
+                    PyValueError::new_err(format!("expected a method, got {method:?}"))
+                })
             })
             .collect::<PyResult<Vec<_>>>()?;
         let options = options(&spec.getattr(intern!(py, "options"))?)?;
@@ -151,14 +154,17 @@ impl Core {
                 *state = State::Frozen(Arc::clone(&native));
                 Ok(native)
             }
-            _ => Err(PyRuntimeError::new_err("the application could not be frozen")),
+            _ => Err(PyRuntimeError::new_err(
+                "the application could not be frozen",
+            )),
         }
     }
 }
 
 impl Names {
     fn import(py: Python<'_>) -> PyResult<Self> {
-        let name = |module: &str, name: &str| PyResult::Ok(py.import(module)?.getattr(name)?.unbind());
+        let name =
+            |module: &str, name: &str| PyResult::Ok(py.import(module)?.getattr(name)?.unbind());
         Ok(Self {
             response: name("spikard.responses", "Response")?,
             request: name("spikard.datastructures", "Request")?,
@@ -173,7 +179,9 @@ impl Names {
 /// A route's options from a dict with JSON's values.
 fn options(options: &Bound<'_, PyAny>) -> PyResult<RouteOptions> {
     let py = options.py();
-    let encode = py.import(intern!(py, "msgspec.json"))?.getattr(intern!(py, "encode"))?;
+    let encode = py
+        .import(intern!(py, "msgspec.json"))?
+        .getattr(intern!(py, "encode"))?;
     let json = encode.call1((options,))?;
     RouteOptions::from_json(json.cast::<PyBytes>()?.as_bytes())
         .map_err(|error| PyValueError::new_err(error.to_string()))
@@ -242,7 +250,9 @@ impl Next {
         match decision {
             Decision::Respond(response) => Self::Respond(Some(response.map(whole))),
             Decision::SendFile(file) => Self::File(file),
-            Decision::Handle { id, params, limits, .. } => Self::Handle(id, params, limits),
+            Decision::Handle {
+                id, params, limits, ..
+            } => Self::Handle(id, params, limits),
             Decision::Mounted { id, prefix_len, .. } => Self::Mounted(id, prefix_len),
             Decision::Hooks => Self::Hooks,
         }
@@ -263,7 +273,12 @@ impl Call {
         });
         Ok(match id {
             Err(name) => name,
-            Ok(id) if self.native.endpoint(id).is_some_and(|endpoint| endpoint.is_websocket) => {
+            Ok(id)
+                if self
+                    .native
+                    .endpoint(id)
+                    .is_some_and(|endpoint| endpoint.is_websocket) =>
+            {
                 "websocket"
             }
             Ok(_) => "handle",
@@ -289,8 +304,9 @@ impl Call {
     #[getter]
     fn head(&self) -> RequestHead {
         let (head, id) = self.with(|inner| {
-            let head = RequestHead::new(Arc::clone(&inner.head), Arc::clone(&self.native.root_path))
-                .with_policies(inner.ticket.request_id(), inner.ticket.claims());
+            let head =
+                RequestHead::new(Arc::clone(&inner.head), Arc::clone(&self.native.root_path))
+                    .with_policies(inner.ticket.request_id(), inner.ticket.claims());
             match &inner.next {
                 Next::Handle(id, spans, _) => (head, Some((*id, spans.clone()))),
                 _ => (head, None),
@@ -336,7 +352,9 @@ impl Call {
     ) -> PyResult<(Option<bool>, Bound<'py, PyAny>)> {
         let py = request.py();
         self.handled(|endpoint, head, spans| {
-            let bytes = body.as_ref().map(|body| Bytes::copy_from_slice(body.as_bytes()));
+            let bytes = body
+                .as_ref()
+                .map(|body| Bytes::copy_from_slice(body.as_bytes()));
             let given = arguments::Given {
                 head,
                 spans,
@@ -369,8 +387,13 @@ impl Call {
                 Err(_) => endpoint.encode.bind(py).call1((result,))?,
             };
             let media_type = endpoint.media_type.as_ref().map(|media_type| {
-                let is_octets = result.is_exact_instance_of::<PyBytes>() && media_type == "application/json";
-                let media_type = if is_octets { b"application/octet-stream" } else { media_type.as_bytes() };
+                let is_octets =
+                    result.is_exact_instance_of::<PyBytes>() && media_type == "application/json";
+                let media_type = if is_octets {
+                    b"application/octet-stream"
+                } else {
+                    media_type.as_bytes()
+                };
                 PyBytes::new(py, media_type)
             });
             Ok((endpoint.status.as_u16(), media_type, body))
@@ -441,7 +464,10 @@ impl Call {
         let mut parts = parts(status, headers)?;
         let ticket = self.take_ticket();
         let length = body.as_ref().map(|body| body.as_bytes().len() as u64);
-        let filter = self.native.pipeline.finish_head(&ticket, &mut parts, length);
+        let filter = self
+            .native
+            .pipeline
+            .finish_head(&ticket, &mut parts, length);
         let fields = respond::fields(py, &parts)?;
         let (body, filter) = match (body, filter) {
             (Some(body), Some(mut filter)) => {
@@ -454,8 +480,13 @@ impl Call {
             (body, filter) => (body, filter),
         };
         fields.set_item(intern!(py, "body"), body)?;
-        let filter = filter.map(|filter| Filter { filter: Mutex::new(filter) });
-        fields.set_item(intern!(py, "filter"), filter.map(|filter| Py::new(py, filter)).transpose()?)?;
+        let filter = filter.map(|filter| Filter {
+            filter: Mutex::new(filter),
+        });
+        fields.set_item(
+            intern!(py, "filter"),
+            filter.map(|filter| Py::new(py, filter)).transpose()?,
+        )?;
         Ok(fields)
     }
 }

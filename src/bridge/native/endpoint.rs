@@ -77,7 +77,8 @@ impl Endpoint {
     /// Reads a `RouteSpec`.
     pub(super) fn from_spec(spec: &Bound<'_, PyAny>) -> PyResult<Self> {
         let path: String = spec.getattr("path")?.extract()?;
-        let template = Template::parse(&path).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let template =
+            Template::parse(&path).map_err(|error| PyValueError::new_err(error.to_string()))?;
         let names: Arc<[String]> = template
             .params()
             .iter()
@@ -108,13 +109,16 @@ impl Endpoint {
             args,
             body,
             encode: spec.getattr("encode")?.unbind(),
-            status: StatusCode::from_u16(status)
-                .map_err(|_| PyValueError::new_err(format!("status_code: expected 200 to 599, got {status}")))?,
+            status: StatusCode::from_u16(status).map_err(|_| {
+                PyValueError::new_err(format!("status_code: expected 200 to 599, got {status}"))
+            })?,
             media_type: match media_type.as_slice() {
                 [] => None,
-                bytes => Some(HeaderValue::from_bytes(bytes).map_err(|_| {
-                    PyValueError::new_err("media_type: expected a header value")
-                })?),
+                bytes => {
+                    Some(HeaderValue::from_bytes(bytes).map_err(|_| {
+                        PyValueError::new_err("media_type: expected a header value")
+                    })?)
+                }
             },
             explain: spec.getattr("explain")?.unbind(),
             fail: spec.getattr("fail")?.unbind(),
@@ -149,7 +153,9 @@ impl Arg {
             "body" => Source::Body,
             "request" => Source::Request,
             other => {
-                return Err(PyValueError::new_err(format!("unknown source '{other}' of '{name}'")));
+                return Err(PyValueError::new_err(format!(
+                    "unknown source '{other}' of '{name}'"
+                )));
             }
         };
         let is_text = !matches!(source, Source::Request | Source::Body);

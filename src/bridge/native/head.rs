@@ -65,7 +65,10 @@ impl RequestHead {
     /// A head that no connection of ours brought: from another ASGI server, or from a test.
     #[new]
     #[pyo3(signature = (method, target, headers, *, http_version="1.1", scheme="http", client=None, server=None, root_path=""))]
-    #[expect(clippy::too_many_arguments, reason = "they are the fields of a request, by keyword")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "they are the fields of a request, by keyword"
+    )]
     fn from_parts(
         method: &str,
         target: &[u8],
@@ -76,11 +79,14 @@ impl RequestHead {
         server: Option<(String, Option<u16>)>,
         root_path: &str,
     ) -> PyResult<Self> {
-        let method = Method::from_bytes(method.as_bytes())
-            .map_err(|_| PyValueError::new_err(format!("expected a method token, got {method:?}")))?;
+        let method = Method::from_bytes(method.as_bytes()).map_err(|_| {
+            PyValueError::new_err(format!("expected a method token, got {method:?}"))
+        })?;
         let uri = Uri::try_from(target).map_err(|error| {
             let target = target.escape_ascii();
-            PyValueError::new_err(format!("expected a request target, got '{target}': {error}"))
+            PyValueError::new_err(format!(
+                "expected a request target, got '{target}': {error}"
+            ))
         })?;
         let endpoint = |end: Option<(String, Option<u16>)>| match end {
             Some((host, port)) => match host.parse() {
@@ -189,10 +195,14 @@ impl RequestHead {
     /// The verified claims of the request's token, all of them.
     #[getter]
     fn claims<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let Some(claims) = &self.claims else { return Ok(None) };
-        let json = serde_json::to_vec(claims)
-            .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let decode = py.import(intern!(py, "msgspec.json"))?.getattr(intern!(py, "decode"))?;
+        let Some(claims) = &self.claims else {
+            return Ok(None);
+        };
+        let json =
+            serde_json::to_vec(claims).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let decode = py
+            .import(intern!(py, "msgspec.json"))?
+            .getattr(intern!(py, "decode"))?;
         decode.call1((PyBytes::new(py, &json),)).map(Some)
     }
 
@@ -241,7 +251,10 @@ pub(super) fn header_map(pairs: &Bound<'_, PyAny>) -> PyResult<HeaderMap> {
         let (name, value): (Bound<'_, PyBytes>, Bound<'_, PyBytes>) = pair?.extract()?;
         let (name, value) = (name.as_bytes(), value.as_bytes());
         let bad = |what: &str, bytes: &[u8]| {
-            PyValueError::new_err(format!("expected a header {what}, got '{}'", bytes.escape_ascii()))
+            PyValueError::new_err(format!(
+                "expected a header {what}, got '{}'",
+                bytes.escape_ascii()
+            ))
         };
         map.append(
             HeaderName::from_bytes(name).map_err(|_| bad("name", name))?,

@@ -108,7 +108,9 @@ impl Inlet {
             return awaitable::ready(&Self::value(py, piece)?);
         }
         let future = awaitable::future(&self.core, py)?;
-        self.receivers.borrow_mut().push_back(future.clone().unbind());
+        self.receivers
+            .borrow_mut()
+            .push_back(future.clone().unbind());
         Ok(future)
     }
 
@@ -129,7 +131,9 @@ impl Driven for Inlet {
         }
         Python::attach(|py| {
             loop {
-                let Some(receiver) = self.receivers.borrow_mut().pop_front() else { return };
+                let Some(receiver) = self.receivers.borrow_mut().pop_front() else {
+                    return;
+                };
                 let receiver = receiver.into_bound(py);
                 if !awaitable::is_awaited(&receiver) {
                     continue;
@@ -182,11 +186,15 @@ impl Source {
 
     /// Sends `103 Early Hints` with these `link` values where the connection can.
     fn early_hints(&self, links: Vec<String>) -> PyResult<()> {
-        let Some(inlet) = self.inlet() else { return Ok(()) };
+        let Some(inlet) = self.inlet() else {
+            return Ok(());
+        };
         let mut fields = HeaderMap::new();
         for link in links {
             let value = HeaderValue::try_from(&link).map_err(|_| {
-                pyo3::exceptions::PyValueError::new_err(format!("expected a link value, got {link:?}"))
+                pyo3::exceptions::PyValueError::new_err(format!(
+                    "expected a link value, got {link:?}"
+                ))
             })?;
             fields.append(header::LINK, value);
         }

@@ -31,8 +31,8 @@ use crate::message::body::{Aborted, BodyError, ResponseBody};
 use crate::message::head::Head;
 use crate::message::problem::Problem;
 use crate::pipeline::{
-    BodyLimit, Decision, FileBody, FileConditions, FileSource, Limits, PathSpans, Patience, Pipeline, RouteId,
-    Ticket, answer, payload_too_large, request_timeout,
+    BodyLimit, Decision, FileBody, FileConditions, FileSource, Limits, PathSpans, Patience,
+    Pipeline, RouteId, Ticket, answer, payload_too_large, request_timeout,
 };
 use crate::server::{Answer, Application, Exchange, Fault};
 
@@ -143,7 +143,12 @@ impl Application for NativeApplication {
 }
 
 impl NativeApplication {
-    async fn serve<E: Exchange>(&self, reactor: Rc<Reactor>, mut head: Head, exchange: E) -> Answer {
+    async fn serve<E: Exchange>(
+        &self,
+        reactor: Rc<Reactor>,
+        mut head: Head,
+        exchange: E,
+    ) -> Answer {
         let native = &self.native;
         let (ticket, decision) = native.pipeline.begin(&mut head);
         match decision {
@@ -155,7 +160,9 @@ impl NativeApplication {
                 };
                 Answer::Response(native.finished(&ticket, response))
             }
-            Decision::Handle { id, params, limits, .. } => {
+            Decision::Handle {
+                id, params, limits, ..
+            } => {
                 let passage = Passage {
                     native: Arc::clone(native),
                     reactor,
@@ -205,7 +212,11 @@ fn finish_answer(native: &Native, ticket: &Ticket, answer: Answer) -> Answer {
 }
 
 impl Native {
-    fn finished(&self, ticket: &Ticket, response: Response<ResponseBody>) -> Response<ResponseBody> {
+    fn finished(
+        &self,
+        ticket: &Ticket,
+        response: Response<ResponseBody>,
+    ) -> Response<ResponseBody> {
         let (mut parts, body) = response.into_parts();
         let body = self.pipeline.finish(ticket, &mut parts, body);
         Response::from_parts(parts, body)
@@ -232,7 +243,9 @@ enum Step {
 impl Passage {
     async fn handle<E: Exchange>(mut self, id: RouteId, limits: Limits, mut exchange: E) -> Answer {
         let native = Arc::clone(&self.native);
-        let Some(endpoint) = native.endpoint(id) else { return Answer::Abort };
+        let Some(endpoint) = native.endpoint(id) else {
+            return Answer::Abort;
+        };
         let body = if endpoint.body.is_some() {
             match collect(&mut exchange, limits.max_body_bytes).await {
                 Ok(body) => Some(body),
@@ -391,11 +404,19 @@ impl Passage {
             None => None,
         };
         let exchange = names.exchange.bind(py).call1((source,))?;
-        names.request.bind(py).call1((Bound::new(py, head)?, exchange))
+        names
+            .request
+            .bind(py)
+            .call1((Bound::new(py, head)?, exchange))
     }
 
     /// Waits for what a step left open.
-    async fn settle(&mut self, endpoint: &Endpoint, step: Step, timeout: Option<Duration>) -> Option<Reply> {
+    async fn settle(
+        &mut self,
+        endpoint: &Endpoint,
+        step: Step,
+        timeout: Option<Duration>,
+    ) -> Option<Reply> {
         let mut step = step;
         loop {
             step = match step {
@@ -437,13 +458,22 @@ impl Passage {
         });
         match timeout {
             None => Ok(waiting.await),
-            Some(timeout) => tokio::time::timeout(timeout, waiting).await.map_err(|_| TimedOut),
+            Some(timeout) => tokio::time::timeout(timeout, waiting)
+                .await
+                .map_err(|_| TimedOut),
         }
     }
 
     /// Finishes the reply and hands it over.
     async fn give(mut self, reply: Option<Reply>) -> Answer {
-        let Some(Reply { response, file, background }) = reply else { return Answer::Abort };
+        let Some(Reply {
+            response,
+            file,
+            background,
+        }) = reply
+        else {
+            return Answer::Abort;
+        };
         let response = match file {
             Some(path) => self.with_file(response, path).await,
             None => response,
@@ -466,16 +496,22 @@ impl Passage {
         Answer::Response(Response::from_parts(parts, body))
     }
 
-    async fn with_file(&self, response: Response<ResponseBody>, path: std::path::PathBuf) -> Response<ResponseBody> {
+    async fn with_file(
+        &self,
+        response: Response<ResponseBody>,
+        path: std::path::PathBuf,
+    ) -> Response<ResponseBody> {
         let conditions = FileConditions::new(&self.head.method, &self.head.headers);
         let (parts, _) = response.into_parts();
         let shown = path.clone();
         let opened = blocking(move || open(&path, &conditions, &parts)).await;
-        opened.map(|response| response.map(ResponseBody::from)).unwrap_or_else(|error| {
-            let message = format!("the file {} cannot be sent: {error}", shown.display());
-            Python::attach(|py| errors::log_text(py, &self.native.names.log, &message));
-            internal_server_error()
-        })
+        opened
+            .map(|response| response.map(ResponseBody::from))
+            .unwrap_or_else(|error| {
+                let message = format!("the file {} cannot be sent: {error}", shown.display());
+                Python::attach(|py| errors::log_text(py, &self.native.names.log, &message));
+                internal_server_error()
+            })
     }
 
     /// Lets Python run the hooks around the request.
@@ -501,10 +537,12 @@ impl Passage {
         };
         let reply = match result {
             Err(TimedOut) => Reply::plain(request_timeout()),
-            Ok(Ok(response)) => Python::attach(|py| match self.of_response(py, response.bind(py)) {
-                Step::Replied(reply) => reply,
-                _ => Reply::plain(internal_server_error()),
-            }),
+            Ok(Ok(response)) => {
+                Python::attach(|py| match self.of_response(py, response.bind(py)) {
+                    Step::Replied(reply) => reply,
+                    _ => Reply::plain(internal_server_error()),
+                })
+            }
             Ok(Err(error)) => {
                 Python::attach(|py| errors::log(py, &self.native.names.log, &error));
                 Reply::plain(internal_server_error())
@@ -519,7 +557,9 @@ impl Passage {
         let request = self.request_of(py, head)?;
         let call = Py::new(py, core::Call::new(Arc::clone(&self.native), &self.head))?;
         let Some(driver) = &self.native.driver else {
-            return Err(pyo3::exceptions::PyRuntimeError::new_err("the application has no driver"));
+            return Err(pyo3::exceptions::PyRuntimeError::new_err(
+                "the application has no driver",
+            ));
         };
         let coroutine = driver.bind(py).call1((&call, request))?;
         let started = Tasks::start(&self.reactor, &coroutine);
@@ -548,7 +588,9 @@ async fn collect<E: Exchange>(exchange: &mut E, limit: Option<u64>) -> Result<By
     let mut limit = BodyLimit::new(limit);
     let mut whole = BytesMut::new();
     while !exchange.is_body_end() {
-        let Some(piece) = poll_fn(|cx| exchange.poll_body(cx)).await else { break };
+        let Some(piece) = poll_fn(|cx| exchange.poll_body(cx)).await else {
+            break;
+        };
         let piece = piece?;
         limit.admit(&piece)?;
         if whole.is_empty() && exchange.is_body_end() {
@@ -581,7 +623,10 @@ fn open(
     let source = FileSource::new(file, &metadata)
         .ok_or_else(|| std::io::Error::other("it is not a regular file"))?;
     let octets = http::HeaderValue::from_static("application/octet-stream");
-    let content_type = parts.headers.get(http::header::CONTENT_TYPE).unwrap_or(&octets);
+    let content_type = parts
+        .headers
+        .get(http::header::CONTENT_TYPE)
+        .unwrap_or(&octets);
     let mut response = source.respond(conditions, content_type, Patience::Blocking)?;
     if response.status() == StatusCode::OK {
         *response.status_mut() = parts.status;

@@ -69,7 +69,9 @@ pub(super) fn reply(
     let mut response = Response::new(ResponseBody::from_bytes(buffer::from_bytes(encoded)));
     *response.status_mut() = endpoint.status;
     if let Some(media_type) = &endpoint.media_type {
-        response.headers_mut().insert(header::CONTENT_TYPE, media_type.clone());
+        response
+            .headers_mut()
+            .insert(header::CONTENT_TYPE, media_type.clone());
     } else {
         *response.body_mut() = ResponseBody::Empty;
     }
@@ -86,7 +88,9 @@ fn octets(endpoint: &Endpoint, bytes: &Bound<'_, PyBytes>) -> Response<ResponseB
             let octets = HeaderValue::from_static("application/octet-stream");
             let is_own = media_type != "application/json";
             let media_type = if is_own { media_type.clone() } else { octets };
-            response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+            response
+                .headers_mut()
+                .insert(header::CONTENT_TYPE, media_type);
         }
     }
     response
@@ -124,18 +128,26 @@ pub(super) fn slots<'py>(
         .extract()
         .ok()
         .filter(|code| (200..=599).contains(code))
-        .ok_or_else(|| PyValueError::new_err(format!("status_code: expected 200 to 599, got {status}")))?;
-    *parts.status_mut() = StatusCode::from_u16(code).map_err(|_| PyValueError::new_err("status_code"))?;
+        .ok_or_else(|| {
+            PyValueError::new_err(format!("status_code: expected 200 to 599, got {status}"))
+        })?;
+    *parts.status_mut() =
+        StatusCode::from_u16(code).map_err(|_| PyValueError::new_err("status_code"))?;
     let fields = response.getattr(intern!(py, "raw_headers"))?;
     let fields = fields.cast::<PyList>()?;
     parts.headers_mut().reserve(fields.len());
     for field in fields {
         let field = field.cast_into::<PyTuple>()?;
         let (name, value) = (field.get_item(0)?, field.get_item(1)?);
-        let (name, value) = (name.cast::<PyBytes>()?.as_bytes(), value.cast::<PyBytes>()?.as_bytes());
+        let (name, value) = (
+            name.cast::<PyBytes>()?.as_bytes(),
+            value.cast::<PyBytes>()?.as_bytes(),
+        );
         let bad = || {
             let name = name.escape_ascii();
-            PyValueError::new_err(format!("expected a header field, got one that cannot be sent: '{name}'"))
+            PyValueError::new_err(format!(
+                "expected a header field, got one that cannot be sent: '{name}'"
+            ))
         };
         let name = HeaderName::from_bytes(name).map_err(|_| bad())?;
         let value = HeaderValue::from_bytes(value).map_err(|_| bad())?;
@@ -156,7 +168,10 @@ pub(super) fn slots<'py>(
 /// Starts a task that moves a stream into an outlet.
 fn pump(core: &Rc<Core>, names: &Names, stream: &Bound<'_, PyAny>) -> PyResult<Rc<Outlet>> {
     let py = stream.py();
-    let pumping = Rc::new(Pumping { core: Rc::clone(core), task: RefCell::new(None) });
+    let pumping = Rc::new(Pumping {
+        core: Rc::clone(core),
+        task: RefCell::new(None),
+    });
     let outlet = Outlet::new(core, Some(Rc::clone(&pumping) as Rc<dyn Driven>));
     let key = SINKS.with(|sinks| sinks.add(Rc::clone(&outlet)));
     let sink = Bound::new(py, Sink { key })?;
@@ -225,7 +240,10 @@ impl Sink {
 }
 
 /// The fields of a response as Python has them, for the doors that are not ours.
-pub(super) fn fields<'py>(py: Python<'py>, parts: &http::response::Parts) -> PyResult<Bound<'py, PyDict>> {
+pub(super) fn fields<'py>(
+    py: Python<'py>,
+    parts: &http::response::Parts,
+) -> PyResult<Bound<'py, PyDict>> {
     let fields = PyDict::new(py);
     fields.set_item(intern!(py, "status"), parts.status.as_u16())?;
     fields.set_item(

@@ -31,21 +31,66 @@ const OK: &[&str] = &[
 ];
 
 const REFUSED: &[(&str, u16)] = &[
-    ("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
-    ("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 6\r\n\r\n0\r\n\r\n", 400),
-    ("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\nabc", 400),
-    ("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3, 3\r\n\r\nabc", 400),
-    ("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\nabc", 400),
-    ("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1_0\r\n\r\nabc", 400),
-    ("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: \r\n\r\nabc", 400),
-    ("POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551616\r\n\r\n", 413),
-    ("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n", 501),
-    ("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n", 501),
-    ("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
-    ("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \u{b}chunked\r\n\r\n", 400),
-    ("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n", 400),
-    ("POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n chunked\r\n\r\n", 400),
-    ("POST /x HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    (
+        "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    (
+        "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 6\r\n\r\n0\r\n\r\n",
+        400,
+    ),
+    (
+        "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 5\r\n\r\nabc",
+        400,
+    ),
+    (
+        "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 3, 3\r\n\r\nabc",
+        400,
+    ),
+    (
+        "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: +3\r\n\r\nabc",
+        400,
+    ),
+    (
+        "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1_0\r\n\r\nabc",
+        400,
+    ),
+    (
+        "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: \r\n\r\nabc",
+        400,
+    ),
+    (
+        "POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 18446744073709551616\r\n\r\n",
+        413,
+    ),
+    (
+        "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: xchunked\r\n\r\n",
+        501,
+    ),
+    (
+        "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        501,
+    ),
+    (
+        "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        400,
+    ),
+    (
+        "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \u{b}chunked\r\n\r\n",
+        400,
+    ),
+    (
+        "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding : chunked\r\n\r\n",
+        400,
+    ),
+    (
+        "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n chunked\r\n\r\n",
+        400,
+    ),
+    (
+        "POST /x HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
     ("GET / HTTP/1.1\r\n\r\n", 400),
     ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
     ("GET / HTTP/1.1\r\nHost: a/b@c d\r\n\r\n", 400),
@@ -68,8 +113,14 @@ const REFUSED: &[(&str, u16)] = &[
     ("GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n", 400),
     ("GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400),
     ("GET / HTTP/1.1\r\nHost: a\r\nX(a: 1\r\n\r\n", 400),
-    ("GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 1.1.1.1\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: a\r\nExpect: 200-foo\r\nContent-Length: 1\r\n\r\n", 417),
+    (
+        "GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 1.1.1.1\r\n\r\n",
+        400,
+    ),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nExpect: 200-foo\r\nContent-Length: 1\r\n\r\n",
+        417,
+    ),
     ("\u{16}\u{3}\u{1}\u{2}", 400),
 ];
 
@@ -95,7 +146,11 @@ fn well_formed_messages_pass() {
         assert_eq!(judge(message.as_bytes()), Verdict::Pass, "{message:?}");
         for at in 0..message.len() {
             if message.is_char_boundary(at) {
-                assert_eq!(judge_split(message.as_bytes(), at), None, "{message:?} at {at}");
+                assert_eq!(
+                    judge_split(message.as_bytes(), at),
+                    None,
+                    "{message:?} at {at}"
+                );
             }
         }
     }
@@ -111,7 +166,11 @@ fn ambiguous_heads_are_refused_whole_and_in_every_split() {
             "{message:?}: {verdict:?}"
         );
         for at in 0..message.len() {
-            assert_eq!(judge_split(message.as_bytes(), at), Some(expected), "{message:?} at {at}");
+            assert_eq!(
+                judge_split(message.as_bytes(), at),
+                Some(expected),
+                "{message:?} at {at}"
+            );
         }
     }
 }
@@ -126,7 +185,10 @@ fn bad_chunk_framing_is_refused_as_a_fault_of_the_body() {
             assert_eq!(status, Some(StatusCode::BAD_REQUEST), "{body:?} at {at}");
         }
         let verdict = judge(message.as_bytes());
-        assert!(matches!(verdict, Verdict::Refuse { in_body: true, .. }), "{body:?}: {verdict:?}");
+        assert!(
+            matches!(verdict, Verdict::Refuse { in_body: true, .. }),
+            "{body:?}: {verdict:?}"
+        );
     }
 }
 
@@ -141,11 +203,29 @@ fn bytes_before_a_bad_message_go_on() {
 #[test]
 fn heads_over_the_limits_are_431_or_414() {
     let cases = [
-        (format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(20_000)), 414),
+        (
+            format!("GET /{} HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(20_000)),
+            414,
+        ),
         (format!("GET /{}", "a".repeat(20_000)), 414),
-        (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n", "a".repeat(20_000)), 431),
-        (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "a".repeat(60_000)), 431),
-        (format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: a\r\n".repeat(101)), 431),
+        (
+            format!(
+                "GET / HTTP/1.1\r\nHost: a\r\nX: {}\r\n\r\n",
+                "a".repeat(20_000)
+            ),
+            431,
+        ),
+        (
+            format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "a".repeat(60_000)),
+            431,
+        ),
+        (
+            format!(
+                "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
+                "X: a\r\n".repeat(101)
+            ),
+            431,
+        ),
     ];
     for (message, status) in cases {
         let verdict = judge(message.as_bytes());

@@ -117,7 +117,11 @@ pub async fn run<A: Application>(
     app: Rc<A>,
     shared: Rc<Shared>,
 ) -> Outcome {
-    let wire = Rc::new(RefCell::new(Wire::new(transport, prefix, Rc::clone(&shared))));
+    let wire = Rc::new(RefCell::new(Wire::new(
+        transport,
+        prefix,
+        Rc::clone(&shared),
+    )));
     let service = {
         let shared = Rc::clone(&shared);
         service_fn(move |request| answer(Rc::clone(&app), Rc::clone(&shared), request))
@@ -176,10 +180,18 @@ pub async fn run<A: Application>(
     match end {
         End::Park => Outcome::Parked(transport),
         End::Cut => Outcome::Cut,
-        End::Close(status) => Outcome::Ended { transport, status, peer_closed },
+        End::Close(status) => Outcome::Ended {
+            transport,
+            status,
+            peer_closed,
+        },
         End::Finished => match shared.upgrade.take() {
             Some(handler) => Outcome::Upgraded(transport, parts.read_buf, handler),
-            None => Outcome::Ended { transport, status: shared.refused.get(), peer_closed },
+            None => Outcome::Ended {
+                transport,
+                status: shared.refused.get(),
+                peer_closed,
+            },
         },
     }
 }
@@ -202,7 +214,6 @@ impl Shared {
             && self.refused.get().is_none()
     }
 }
-
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

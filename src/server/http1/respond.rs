@@ -9,7 +9,9 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request};
+use http::{
+    HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request,
+};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
@@ -69,7 +71,7 @@ pub(super) async fn answer<A: Application>(
         Answer::Upgrade(fields, handler) => {
             let handshake = handshake.ok().flatten().ok_or(Aborted)?;
             switching_protocols(&shared, handshake, fields, handler)
-        },
+        }
         Answer::Abort => {
             shared.end_request();
             return Err(Aborted);

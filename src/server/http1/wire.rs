@@ -81,11 +81,7 @@ impl Wire {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let shared = &self.shared;
         if shared.refused.get().is_some() || self.guard.is_held() {
             shared.activity.set_reading(false);
@@ -123,7 +119,9 @@ impl Wire {
                 buf.set_filled(before);
                 Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
             }
-            Verdict::Refuse { deliver, status, .. } => {
+            Verdict::Refuse {
+                deliver, status, ..
+            } => {
                 shared.refused.set(Some(status));
                 shared.activity.set_reading(false);
                 buf.set_filled(before + deliver);
