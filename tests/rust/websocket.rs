@@ -881,7 +881,7 @@ async fn serve() -> (Rc<Server<Echo>>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let app = Rc::new(Echo(shutdown::channel().0));
-    let server = Rc::new(Server::new(app, ServerLimits::default()));
+    let server = Rc::new(Server::new(app, ServerLimits::default(), None));
     server.listen(Listener::Tcp(listener));
     (server, TcpStream::connect(address).await.unwrap())
 }
