@@ -1,4 +1,4 @@
-"""Event loops whose selector is the server: asyncio on the reactor (see `src/bridge/reactor.rs`)."""
+"""Event loops whose selector is the server: asyncio on the reactor (`src/bridge/reactor.rs`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import selectors
 import signal
 import socket
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from spikard._spikard import Reactor
 
@@ -25,16 +25,20 @@ class ReactorSelector(selectors.BaseSelector):
 
     def __init__(self, inner: selectors.BaseSelector | None = None) -> None:
         self.inner = inner or selectors.DefaultSelector()
+        self.reactor: Reactor | None = None
+        self.users = 0
+        self.resources = contextlib.ExitStack()
         self._turn: Any = None
 
     def attach(self, reactor: Reactor) -> None:
         """Let `reactor` run inside `select` from now on."""
         reactor.watch_selector(self.inner.fileno())  # type: ignore[attr-defined]  # epoll and kqueue have it
+        self.reactor = reactor
         self._turn = reactor.select
 
     def detach(self) -> None:
         """Be an ordinary selector again."""
-        self._turn = None
+        self.reactor = self._turn = None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Serve until one of asyncio's descriptors is ready, or the loop has something to run."""
@@ -80,27 +84,47 @@ def can_host(loop: asyncio.AbstractEventLoop) -> bool:
 def reactor_on(loop: asyncio.AbstractEventLoop) -> Iterator[Reactor]:
     """Run a reactor inside the selector of `loop` for as long as the context lasts.
 
-    Call it on the loop's own thread, the loop running or not. Signals whose Python handlers were
-    set with `signal.signal` (Ctrl-C among them) are seen while the reactor waits.
+    Call it on the loop's own thread, the loop running or not. Servers on one loop share its
+    reactor, which ends with the last of them. Signals whose Python handlers were set with
+    `signal.signal` (Ctrl-C among them) are seen while the reactor waits.
 
     Raises:
-        RuntimeError: The loop cannot host a reactor (see `can_host`), or hosts one.
+        RuntimeError: The loop cannot host a reactor (see `can_host`), or its thread has one
+            already, for another loop.
     """
     if not can_host(loop):
         raise RuntimeError(f"expected an event loop with a selector, got {type(loop).__name__}")
     private: Any = loop
-    previous = private._selector  # noqa: SLF001  # there is no public way to change a selector
-    selector = previous if isinstance(previous, ReactorSelector) else ReactorSelector(previous)
-    reactor = Reactor(loop)
+    current = private._selector  # noqa: SLF001  # there is no public way to change a selector
+    selector = current if isinstance(current, ReactorSelector) else ReactorSelector(current)
+    if selector.reactor is None:
+        selector.resources = _host(loop, selector)
+    selector.users += 1
     try:
-        selector.attach(reactor)
-        private._selector = selector  # noqa: SLF001
-        with _signals_wake(loop):
-            yield reactor
+        yield cast("Reactor", selector.reactor)
     finally:
-        selector.detach()
-        private._selector = previous  # noqa: SLF001
-        reactor.close()
+        selector.users -= 1
+        if not selector.users:
+            selector.resources.close()
+
+
+def _host(loop: asyncio.AbstractEventLoop, selector: ReactorSelector) -> contextlib.ExitStack:
+    """Start a reactor in the selector of `loop`; closing the stack ends it."""
+    private: Any = loop
+    with contextlib.ExitStack() as stack:
+        reactor = Reactor(loop)
+        stack.callback(reactor.close)
+        selector.attach(reactor)
+        stack.callback(selector.detach)
+        stack.callback(setattr, private, "_selector", private._selector)  # noqa: SLF001
+        private._selector = selector  # noqa: SLF001
+        stack.enter_context(_signals_wake(loop))
+        return stack.pop_all()
+
+
+def is_shared(loop: asyncio.AbstractEventLoop) -> bool:
+    """Return whether several contexts of `reactor_on` are open on this loop."""
+    return getattr(getattr(loop, "_selector", None), "users", 0) > 1
 
 
 def new_event_loop() -> asyncio.SelectorEventLoop:

@@ -12,21 +12,28 @@ import contextlib
 import logging
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from spikard._loop import new_event_loop, reactor_on
+from spikard._listen import bind
+from spikard._loop import can_host, is_shared, new_event_loop, reactor_on
 from spikard._spikard import AsgiServer, NativeServer
+from spikard.config import ServerConfig
 from spikard_asgi.application import as_coroutine, log_failure, single_callable
 from spikard_asgi.lifespan import Lifespan
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from spikard._spikard import Core, Reactor
-    from spikard.config import ServerConfig
 
 logger = logging.getLogger("spikard.error")
+
+LAST_WAIT_SECONDS = 5
+"""How long tasks that were cancelled at the end may take for it."""
+
+Result = TypeVar("Result")
 
 
 class Server:
@@ -97,6 +104,10 @@ class Server:
         if self._server is not None:
             self._server.stop_now(self._reactor)
 
+    async def abandon(self) -> None:
+        """End a start-up that was cut short: nobody is left who could shut down."""
+        await self._lifespan.abandon()
+
 
 def _core(application: Any, config: ServerConfig) -> Core | None:
     """Compile a `Spikard` application; `None` for any other."""
@@ -106,6 +117,140 @@ def _core(application: Any, config: ServerConfig) -> Core | None:
     from spikard._door import make_core
 
     return make_core(application, config)
+
+
+async def serve(
+    application: Any,
+    config: ServerConfig | None = None,
+    on_ready: Callable[[str], None] | None = None,
+) -> None:
+    """Serve inside the running loop until cancelled, SIGTERM or Ctrl-C; then stop gracefully.
+
+    A loop without a selector of its own (uvloop) gets its server in a thread; the application's
+    coroutines run on the loop all the same.
+
+    Signals are looked at on the main thread only, and where the program has no handler of its own:
+    SIGTERM ends the server, Ctrl-C interrupts the program after the graceful stop. The handler that
+    `asyncio.run` has for Ctrl-C (3.11 and later) cancels the main task, which comes to the same.
+
+    Args:
+        application: A `Spikard` object or any ASGI application.
+        config: Of the server; `SPIKARD_…` variables go over it.
+        on_ready: Called with the URL when connections are accepted.
+
+    Raises:
+        ValueError: The configuration asks for several workers, which are processes.
+        ListenError: It cannot listen where it should.
+        LifespanFailed: The application refused to start, or failed to shut down.
+        KeyboardInterrupt: After the graceful stop that Ctrl-C began.
+    """
+    config = ServerConfig.from_env(base=config)
+    if config.workers != 1:
+        raise ValueError(
+            f"workers: expected 1 inside a running loop, got {config.workers}; "
+            "use app.run() or the spikard command for more"
+        )
+    loop = asyncio.get_running_loop()
+    listeners = bind(config)
+    sockets = listeners.per_worker[0]
+
+    def announce() -> None:
+        logger.info("serving on %s", listeners.url)
+        if on_ready is not None:
+            on_ready(listeners.url)
+
+    try:
+        with contextlib.closing(StopSignals(loop)) as stop:
+            if can_host(loop):
+                with reactor_on(loop) as reactor:
+                    server = Server(application, config, sockets, reactor)
+                    try:
+                        await serve_until(server, stop.wait, announce)
+                    finally:
+                        if not is_shared(loop):
+                            await _end_handlers(reactor)
+            else:
+                from spikard._thread import serve_beside
+
+                await serve_beside(loop, application, config, sockets, stop.wait, announce)
+        if stop.is_interrupted:
+            raise KeyboardInterrupt
+    finally:
+        listeners.close()
+
+
+async def serve_until(
+    server: Server, stop: Callable[[], Awaitable[object]], on_ready: Callable[[], None]
+) -> None:
+    """Start, serve until `stop` returns or this is cancelled, and stop.
+
+    Raises:
+        LifespanFailed: The application refused to start, or failed to shut down.
+    """
+    try:
+        await server.start()
+    except asyncio.CancelledError:
+        await server.abandon()
+        raise
+    try:
+        on_ready()
+        await stop()
+    finally:
+        await server.stop()
+
+
+async def _end_handlers(reactor: Reactor) -> None:
+    """Cancel handlers that outlived their connections, and wait for them."""
+    tasks = reactor.tasks()
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=LAST_WAIT_SECONDS)
+
+
+class StopSignals:
+    """SIGTERM and Ctrl-C for a server inside a program that does not handle them itself.
+
+    From when it is made until `close`; the second signal cancels the task that made it.
+
+    Attributes:
+        is_interrupted: Whether Ctrl-C came.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.is_interrupted = False
+        self._loop = loop
+        self._task = asyncio.current_task()
+        self._stop = asyncio.Event()
+        self._taken: list[signal.Signals] = []
+        if threading.current_thread() is threading.main_thread():
+            self._take()
+
+    async def wait(self) -> None:
+        """Wait for the first signal."""
+        await self._stop.wait()
+
+    def close(self) -> None:
+        """Give the signals back."""
+        for number in self._taken:
+            self._loop.remove_signal_handler(number)
+
+    def _take(self) -> None:
+        for number, default in (
+            (signal.SIGTERM, signal.SIG_DFL),
+            (signal.SIGINT, signal.default_int_handler),
+        ):
+            if signal.getsignal(number) is default:
+                with contextlib.suppress(NotImplementedError):  # Windows
+                    self._loop.add_signal_handler(number, self._on_signal, number)
+                    self._taken.append(number)
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        if number == signal.SIGINT:
+            self.is_interrupted = True
+        if self._stop.is_set() and self._task is not None:
+            self._task.cancel()
+        self._stop.set()
 
 
 def run_worker(
@@ -142,23 +287,31 @@ def run_worker(
                 ),
                 name="spikard server",
             )
-            while True:
-                try:
-                    return loop.run_until_complete(main)
-                except (KeyboardInterrupt, SystemExit) as error:
-                    # asyncio lets these out of any task. Raised by a handler they end its request,
-                    # not the server; the task that they came from has been told already.
-                    if main.done():
-                        raise
-                    logger.error("a task raised %s; serving on", type(error).__name__)  # noqa: TRY400
-                finally:
-                    if main.done():
-                        _cancel_all(loop)
-                        loop.run_until_complete(loop.shutdown_asyncgens())
-                        loop.run_until_complete(loop.shutdown_default_executor())
+            return run_to_end(loop, main)
     finally:
         asyncio.set_event_loop(None)
         loop.close()
+
+
+def run_to_end(loop: asyncio.AbstractEventLoop, main: asyncio.Task[Result]) -> Result:
+    """Run the loop until `main` has ended, end what else runs on it, and return its result.
+
+    asyncio lets SystemExit and KeyboardInterrupt out of any task. Raised by a handler they end its
+    request, not the server; the task that they came from has been told already.
+    """
+    try:
+        while True:
+            try:
+                return loop.run_until_complete(main)
+            except (KeyboardInterrupt, SystemExit) as error:  # noqa: PERF203  # it seldom loops
+                if main.done():
+                    raise
+                logger.error("a task raised %s; serving on", type(error).__name__)  # noqa: TRY400
+    finally:
+        if main.done():
+            _cancel_all(loop)
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
 
 
 async def _serve_until_signal(
@@ -210,4 +363,4 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
         task.cancel()
     if tasks:
         with contextlib.suppress(BaseException):
-            loop.run_until_complete(asyncio.wait(tasks, timeout=5))
+            loop.run_until_complete(asyncio.wait(tasks, timeout=LAST_WAIT_SECONDS))

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("spikard.error")
 
 
+ABANDON_SECONDS = 5
+"""How long an application may go on with a start-up that nobody waits for any more."""
+
+
 class LifespanFailed(Exception):  # noqa: N818  # named after the event
     """The application said that its start-up or shutdown has failed."""
 
@@ -90,6 +94,12 @@ class Lifespan:
             raise LifespanFailed("the application raised during its shutdown") from self._error
         await self._task
 
+    async def abandon(self) -> None:
+        """End a start-up that was cut short, without a shutdown."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=ABANDON_SECONDS)
+
     async def _run(self) -> None:
         scope = {
             "type": "lifespan",
@@ -100,7 +110,7 @@ class Lifespan:
             await self.application(scope, self._events.get, self._send)
         except asyncio.CancelledError as error:
             self._error = error
-        except BaseException as error:  # noqa: BLE001  # an application may raise anything
+        except BaseException as error:  # an application may raise anything
             self._error = error
         finally:
             self._started.set()

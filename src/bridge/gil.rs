@@ -17,7 +17,7 @@ use pyo3::ffi;
 /// interpreter's own switch interval (`sys.getswitchinterval`).
 const TURN: Duration = Duration::from_millis(5);
 /// Calls of [`offer`] between two looks at the clock.
-const OFFERS_PER_LOOK: u32 = 64;
+const OFFERS_PER_LOOK: u32 = 16;
 
 thread_local! {
     static HELD: Cell<Option<ffi::PyGILState_STATE>> = const { Cell::new(None) };

@@ -10,7 +10,9 @@
 //!   nothing is left, so a callback that reads 1 of 10 bytes loses no wake-up.
 //! - Tokio swallows EINTR, so Python's signal handlers need `signal.set_wakeup_fd`, with the other
 //!   end among asyncio's own descriptors (`spikard._loop`).
-//! - A handler that has returned may have scheduled something: [`Reactor::after_step`] looks.
+//! - A handler that has returned may have scheduled something: [`Core::after_step`] looks.
+//! - asyncio replaces its heap of timers by a new list when many were cancelled, so each `select`
+//!   asks the loop for it again.
 //! - Waking a task from outside the runtime costs a system call. What asyncio completes between
 //!   two `select`s is kept and woken from the inside by the next one.
 
@@ -25,6 +27,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PySequence};
 use rustix::event::{PollFd, PollFlags, Timespec};
@@ -53,9 +56,10 @@ pub(crate) struct Core {
     pub(crate) tasks: Tasks,
     /// The running event loop.
     pub(crate) event_loop: Py<PyAny>,
-    /// `loop._ready`, a deque; `loop._scheduled`, a heap of timer handles.
+    /// `loop._ready`, a deque.
     ready: Py<PySequence>,
-    scheduled: Py<PyList>,
+    /// `loop._scheduled`, a heap of timer handles, as it was when `select` began.
+    scheduled: RefCell<Py<PyList>>,
     /// The earliest timer when `select` began, as an address to compare with.
     earliest: Cell<usize>,
     /// Whether `select` is running, so that wakers may be woken directly.
@@ -99,7 +103,8 @@ impl Core {
     }
 
     fn earliest_timer(&self, py: Python<'_>) -> usize {
-        let scheduled = self.scheduled.bind(py);
+        let scheduled = self.scheduled.borrow();
+        let scheduled = scheduled.bind(py);
         if scheduled.is_empty() {
             return 0; // asking an empty list for its first item would make an exception
         }
@@ -213,10 +218,7 @@ impl Reactor {
                 .getattr("_ready")?
                 .cast_into::<PySequence>()?
                 .unbind(),
-            scheduled: event_loop
-                .getattr("_scheduled")?
-                .cast_into::<PyList>()?
-                .unbind(),
+            scheduled: RefCell::new(scheduled_of(event_loop)?),
             earliest: Cell::new(0),
             inside: Cell::new(false),
             pending: Cell::new(false),
@@ -260,6 +262,8 @@ impl Reactor {
         let runtime = self.runtime()?;
         let core = &self.core;
         core.pending.set(false);
+        core.scheduled
+            .replace(scheduled_of(core.event_loop.bind(py))?);
         core.earliest.set(core.earliest_timer(py));
         let crossing = SameThread((runtime, core));
         let has_events = py.detach(move || {
@@ -274,9 +278,14 @@ impl Reactor {
         Ok(has_events)
     }
 
+    /// The tasks of handlers that have not finished.
+    fn tasks(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        self.core.tasks.unfinished(py)
+    }
+
     /// Ends the runtime with everything that still runs in it. Idempotent; call it before the
     /// interpreter finalises.
-    fn close(&mut self) {
+    fn close(&mut self, py: Python<'_>) {
         let Some(runtime) = self.runtime.take() else {
             return;
         };
@@ -285,9 +294,24 @@ impl Reactor {
             self.core.inner.take();
             self.core.sleep.take();
         }
+        // Futures of the runtime are dropped here, on this thread, with the GIL: they cancel tasks.
         runtime.shutdown_background();
         CURRENT.with_borrow_mut(Option::take);
+        self.core.root.take();
+        self.core.woken.take();
+        self.core.tasks.close(py);
     }
+}
+
+impl Drop for Reactor {
+    fn drop(&mut self) {
+        Python::attach(|py| self.close(py));
+    }
+}
+
+fn scheduled_of(event_loop: &Bound<'_, PyAny>) -> PyResult<Py<PyList>> {
+    let scheduled = event_loop.getattr(intern!(event_loop.py(), "_scheduled"))?;
+    Ok(scheduled.cast_into::<PyList>()?.unbind())
 }
 
 impl Reactor {

@@ -19,6 +19,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
 use slab::Slab;
 
 use super::reactor::Core;
@@ -35,6 +36,7 @@ pub(crate) struct Tasks {
 
 struct Slot {
     id: u64,
+    task: Py<PyAny>,
     state: State,
 }
 
@@ -75,17 +77,7 @@ impl Tasks {
             keywords.set_item("eager_start", true)?;
             None
         } else {
-            let original = event_loop.getattr("call_soon")?.unbind();
-            let call_soon = Py::new(
-                py,
-                CallSoon {
-                    original,
-                    armed: AtomicBool::new(false),
-                    caught: Mutex::new(None),
-                },
-            )?;
-            event_loop.setattr("call_soon", &call_soon)?;
-            Some(call_soon)
+            Some(CallSoon::enter(event_loop)?)
         };
         Ok(Self {
             class: py.import("asyncio")?.getattr("Task")?.unbind(),
@@ -157,7 +149,12 @@ impl Tasks {
         let id = self.next_id.get();
         self.next_id.set(id + 1);
         let state = State::Waiting(None);
-        let key = self.waiting.borrow_mut().insert(Slot { id, state });
+        let slot = Slot {
+            id,
+            task: task.clone().unbind(),
+            state,
+        };
+        let key = self.waiting.borrow_mut().insert(slot);
         let ended = Bound::new(py, TaskEnded { key, id })?;
         task.call_method1(intern!(py, "add_done_callback"), (ended,))?;
         Ok((key, id))
@@ -177,6 +174,26 @@ impl Tasks {
             && slot.id == id
         {
             slot.state = state;
+        }
+    }
+
+    /// The tasks whose coroutine has not finished.
+    pub(crate) fn unfinished(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
+        let waiting = self.waiting.borrow();
+        waiting
+            .iter()
+            .filter(|(_, slot)| !matches!(slot.state, State::Finished(_)))
+            .map(|(_, slot)| slot.task.clone_ref(py))
+            .collect()
+    }
+
+    /// Forgets all tasks and gives the loop its own `call_soon` back.
+    pub(crate) fn close(&self, py: Python<'_>) {
+        // Taken out first: what is dropped may start or end tasks.
+        drop(self.waiting.take());
+        if let Some(call_soon) = &self.call_soon {
+            // Somebody who wrapped it after us keeps a callable that goes on working.
+            let _ = call_soon.get().leave(py, call_soon);
         }
     }
 
@@ -289,19 +306,62 @@ impl Tasks {
 /// Stands in for `loop.call_soon` before Python 3.12 and catches the first step of a task.
 #[pyclass(frozen, module = "spikard._spikard")]
 pub(crate) struct CallSoon {
+    event_loop: Py<PyAny>,
     original: Py<PyAny>,
+    /// Whether the original was an attribute of the loop itself, not of its class.
+    was_own: bool,
     armed: AtomicBool,
     caught: Mutex<Option<(Py<PyAny>, Option<Py<PyAny>>)>>,
 }
 
 impl CallSoon {
+    /// Takes the place of `event_loop.call_soon`.
+    fn enter(event_loop: &Bound<'_, PyAny>) -> PyResult<Py<Self>> {
+        let py = event_loop.py();
+        let call_soon = Py::new(
+            py,
+            Self {
+                event_loop: event_loop.clone().unbind(),
+                original: event_loop.getattr("call_soon")?.unbind(),
+                was_own: own_attributes(event_loop)?.contains("call_soon")?,
+                armed: AtomicBool::new(false),
+                caught: Mutex::new(None),
+            },
+        )?;
+        event_loop.setattr("call_soon", &call_soon)?;
+        Ok(call_soon)
+    }
+
+    /// Gives the place back.
+    fn leave(&self, py: Python<'_>, this: &Py<Self>) -> PyResult<()> {
+        let event_loop = self.event_loop.bind(py);
+        let current = own_attributes(event_loop)?.get_item("call_soon")?;
+        if !current.is(this) {
+            return Ok(());
+        }
+        if self.was_own {
+            event_loop.setattr("call_soon", &self.original)
+        } else {
+            event_loop.delattr("call_soon")
+        }
+    }
+
     fn take(&self) -> Option<(Py<PyAny>, Option<Py<PyAny>>)> {
         self.caught.lock().ok()?.take()
     }
 }
 
+fn own_attributes<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    object.getattr("__dict__")
+}
+
 #[pymethods]
 impl CallSoon {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.event_loop)?;
+        visit.call(&self.original)
+    }
+
     #[pyo3(signature = (callback, *args, context=None))]
     fn __call__<'py>(
         &self,

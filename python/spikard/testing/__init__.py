@@ -1,0 +1,27 @@
+"""Tools for the tests of applications; each name loads on first use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spikard.testing._thread import serve_in_thread
+
+__all__ = ["serve_in_thread"]
+
+_MODULES = {"serve_in_thread": "_thread"}
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    module = _MODULES.get(name)
+    if module is None:
+        raise AttributeError(f"module 'spikard.testing' has no attribute {name!r}")
+    value = getattr(import_module(f"spikard.testing.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
