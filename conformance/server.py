@@ -180,7 +180,7 @@ class Command:
     def environment(self, options: Options, observer: str) -> dict[str, str]:
         """Return the environment in which the server runs."""
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-        shrunk = _SHRUNK if options.shrunk_timers else {}
+        shrunk = self._shrunk if options.shrunk_timers else {}
         return {
             **os.environ,
             "PYTHONPATH": path,
@@ -207,6 +207,7 @@ class Command:
             ).stdout
         except OSError as error:
             raise SystemExit(f"conformance: cannot run {prefix[0]}: {error.strerror}") from None
+        self._shrunk = {name: value for name, value in _SHRUNK.items() if _flag(name) in text}
         flags = self._flags
         by_flag = {
             "tls": flags.tls,
@@ -342,6 +343,10 @@ class Server:
             os.killpg(self.process.pid, signal.SIGKILL)  # the group is this server's own session
         self.process.wait()
         self._directory.cleanup()
+
+
+def _flag(variable: str) -> str:
+    return "--" + variable.removeprefix("SPIKARD_").lower().replace("_", "-")
 
 
 def _limited(words: list[str], open_files: int) -> list[str]:

@@ -161,6 +161,7 @@ def reload(trial: Trial) -> None:
         equal(_serial(old), 2, "serial number")
         install(certificates.server(2))
         server.signal(signal.SIGHUP)
+        check(server.wait_exit(within=0.2) is None, "SIGHUP ended the server")
         eventually(
             lambda: _new_serial(trial, server.address) == 3, "the new certificate is not in use"
         )
@@ -192,7 +193,7 @@ def _new_serial(trial: Trial, address: object) -> int:
     needs={"tls", "timers"},
 )
 def client_certificates(trial: Trial) -> None:
-    arguments = ("--ssl-ca-certs", str(certificates.authority()), "--ssl-cert-reqs", "2")
+    arguments = ("--ssl-ca-certs", str(certificates.authority()), "--ssl-cert-reqs", "required")
     server = trial.start(Options(tls=True, arguments=arguments), ready=False)
     chain = certificates.client()
     context = certificates.client_context(certificate=chain)
