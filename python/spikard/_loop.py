@@ -9,6 +9,7 @@ import selectors
 import signal
 import socket
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any, cast
 
 from spikard._spikard import Reactor
@@ -35,9 +36,11 @@ class ReactorSelector(selectors.BaseSelector):
         reactor.watch_selector(self.inner.fileno())  # type: ignore[attr-defined]  # epoll and kqueue have it
         self.reactor = reactor
         self._turn = reactor.select
+        _attached.add(self)
 
     def detach(self) -> None:
         """Be an ordinary selector again."""
+        _attached.discard(self)
         self.reactor = self._turn = None
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -63,6 +66,14 @@ class ReactorSelector(selectors.BaseSelector):
 
     def close(self) -> None:
         self.inner.close()
+
+
+_attached: weakref.WeakSet[ReactorSelector] = weakref.WeakSet()
+
+
+def is_any_reactor_running() -> bool:
+    """Return whether a server runs in this process, which then cannot be forked."""
+    return len(_attached) > 0
 
 
 def can_host(loop: asyncio.AbstractEventLoop) -> bool:

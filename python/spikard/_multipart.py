@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from spikard import _spikard
 from spikard.datastructures import Headers, UploadFile
-from spikard.exceptions import HTTPException, NotAvailableError
+from spikard.exceptions import HTTPException
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -44,14 +45,9 @@ def parser(boundary: str) -> Parser:
     """Return a parser for a boundary.
 
     Raises:
-        NotAvailableError: The extension has none.
+        HTTPException: 400, it is none.
     """
-    try:
-        from spikard import _spikard
-
-        made: Parser = _spikard.MultipartParser(boundary)
-    except (ImportError, AttributeError) as exc:
-        raise NotAvailableError("this build cannot read multipart forms") from exc
+    made: Parser = _spikard.MultipartParser(boundary)
     return made
 
 

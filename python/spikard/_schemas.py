@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import msgspec
 
+from spikard import _spikard
 from spikard._codecs import Codec, bool_text, float_text, int_text, register_codec
 from spikard._files import file_rule
 from spikard._signature import MISSING, Parameter, Signature
 from spikard.datastructures import UploadFile
-from spikard.exceptions import NotAvailableError, RegistrationError
+from spikard.exceptions import RegistrationError
 from spikard.params import Body, Cookie, File, Header, Path, Query
 
 if TYPE_CHECKING:
@@ -45,16 +46,10 @@ def compiled(schema: dict[str, Any]) -> Validator:
     """Return the validator of a schema.
 
     Raises:
-        NotAvailableError: The extension has none.
         ValueError: The schema itself is wrong.
     """
-    try:
-        from spikard import _spikard
-
-        make: Callable[[bytes], Validator] = _spikard.Schema
-    except (ImportError, AttributeError) as exc:
-        raise NotAvailableError("this build cannot validate JSON Schemas") from exc
-    return make(msgspec.json.encode(schema))
+    made: Validator = _spikard.Schema(msgspec.json.encode(schema))
+    return made
 
 
 class JsonSchema:

@@ -6,6 +6,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 use crate::message::body::BodyError;
+use crate::message::multipart::MultipartError;
 use crate::pipeline::RegisterError;
 use crate::protocol::asgi::EventError;
 use crate::protocol::asgi::http::SendError;
@@ -57,15 +58,24 @@ pub(crate) fn protocol_error(py: Python<'_>, message: &str) -> PyErr {
 /// What keeps a handler from reading its request's body: `HTTPException` with 413, 408 or 400, or
 /// [`client_disconnected`].
 pub(crate) fn body_error(py: Python<'_>, error: BodyError) -> PyErr {
-    static HTTP_EXCEPTION: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let status = match error {
         BodyError::Gone => return client_disconnected(py),
         BodyError::TooLarge { .. } => 413,
         BodyError::TooSlow => 408,
         BodyError::Malformed => 400,
     };
+    http_exception(py, status, &error.to_string())
+}
+
+/// What is wrong with a multipart form: `HTTPException` with 400, 413 or 431.
+pub(crate) fn multipart_error(py: Python<'_>, error: &MultipartError) -> PyErr {
+    http_exception(py, error.status().as_u16(), &error.to_string())
+}
+
+fn http_exception(py: Python<'_>, status: u16, detail: &str) -> PyErr {
+    static HTTP_EXCEPTION: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     match HTTP_EXCEPTION.import(py, "spikard.exceptions", "HTTPException") {
-        Ok(class) => PyErr::from_type(class.clone(), (status, error.to_string())),
+        Ok(class) => PyErr::from_type(class.clone(), (status, detail.to_owned())),
         Err(error) => error,
     }
 }

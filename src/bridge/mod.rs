@@ -5,10 +5,12 @@ mod awaitable;
 mod buffer;
 mod errors;
 mod gil;
+mod multipart;
 mod native;
 mod outlet;
 mod reactor;
 mod registry;
+mod schema;
 mod server;
 mod task;
 
@@ -27,5 +29,7 @@ fn _spikard(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<native::RequestHead>()?;
     module.add_class::<native::Source>()?;
     module.add_class::<native::Sink>()?;
+    module.add_class::<schema::Schema>()?;
+    module.add_class::<multipart::MultipartParser>()?;
     Ok(())
 }

@@ -258,14 +258,3 @@ def test_field_that_is_not_utf8_is_a_400(form, door):
 
     form(*text("note", b"\xff"))
     assert door(app).post("/", body=b"x", headers=MEDIA).status == 400
-
-
-def test_build_without_a_parser_says_so(monkeypatch, door, caplog):
-    monkeypatch.setitem(__import__("sys").modules, "spikard._spikard", None)
-    app = Spikard()
-
-    @app.post("/")
-    async def handler(a: UploadFile) -> None: ...
-
-    assert door(app).post("/", body=b"x", headers=MEDIA).status == 500
-    assert "multipart" in caplog.text

@@ -11,7 +11,6 @@ import pytest
 
 import spikard._schemas as schemas
 from spikard import Spikard
-from spikard.exceptions import NotAvailableError
 
 
 class Validator:
@@ -149,10 +148,3 @@ def test_result_is_held_to_the_response_schema(door):
 
     assert door(app).get("/").json() == {"n": 1}
     assert door(app).get("/?wrong=1").status == 500
-
-
-def test_build_without_a_validator_says_so(monkeypatch):
-    monkeypatch.undo()
-    monkeypatch.setitem(__import__("sys").modules, "spikard._spikard", None)
-    with pytest.raises(NotAvailableError, match="JSON Schemas"):
-        Spikard().register_route("POST", "/", lambda body: body, body_schema=BODY)

@@ -6,10 +6,27 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spikard.testing._thread import serve_in_thread
+    from spikard.testing.client import SyncTestClient, TestClient
+    from spikard.testing.live import LiveTestClient, SyncLiveTestClient
+    from spikard.testing.response import TestResponse
 
-__all__ = ["serve_in_thread"]
+__all__ = [
+    "LiveTestClient",
+    "SyncLiveTestClient",
+    "SyncTestClient",
+    "TestClient",
+    "TestResponse",
+    "serve_in_thread",
+]
 
-_MODULES = {"serve_in_thread": "_thread"}
+_MODULES = {
+    "LiveTestClient": "live",
+    "SyncLiveTestClient": "live",
+    "SyncTestClient": "client",
+    "TestClient": "client",
+    "TestResponse": "response",
+    "serve_in_thread": "_thread",
+}
 
 
 def __getattr__(name: str) -> Any:

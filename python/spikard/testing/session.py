@@ -1,0 +1,326 @@
+"""What every test client does: verbs, cookies, redirects; and the same from synchronous code."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from urllib.parse import urlsplit
+
+from spikard.datastructures import Headers, encode_header
+from spikard.exceptions import NotAvailableError
+from spikard.testing.cookies import Cookies
+from spikard.testing.outgoing import Outgoing, RequestOptions, make_outgoing
+from spikard.testing.response import TestResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping
+    from types import TracebackType
+
+    from typing_extensions import Self, Unpack
+
+__all__ = ["Received", "Session", "SyncSession", "Transport"]
+
+T = TypeVar("T")
+
+REDIRECT_LIMIT = 20
+"""Redirects of one request; browsers stop there too."""
+
+_REDIRECTS = {301, 302, 303, 307, 308}
+
+Received = tuple[int, list[tuple[bytes, bytes]], bytes]
+"""Status, header fields with lower-case names, body as it was sent."""
+
+
+class Transport(Protocol):
+    """Where a client's requests go."""
+
+    base_url: str
+
+    async def start(self) -> None:
+        """Make the application ready; its start-up has run."""
+        ...
+
+    async def stop(self) -> None:
+        """Run the application's shutdown."""
+        ...
+
+    async def send(self, outgoing: Outgoing) -> Received:
+        """Return the complete response."""
+        ...
+
+
+class Session:
+    """An asynchronous client of one application.
+
+    Attributes:
+        cookies: Sent with every request; what responses set is kept here.
+        headers: Sent with every request that does not say otherwise.
+    """
+
+    __test__ = False  # pytest collects classes named Test…
+
+    def __init__(
+        self,
+        transport: Transport,
+        *,
+        headers: Mapping[str, str] | None = None,
+        cookies: Mapping[str, str] | None = None,
+        follow_redirects: bool = True,
+    ) -> None:
+        self.headers = Headers(headers)
+        self.cookies = Cookies()
+        self.cookies.update(cookies or {})
+        self.follow_redirects = follow_redirects
+        self._transport = transport
+        self._is_open = False
+
+    async def __aenter__(self) -> Self:
+        if self._is_open:
+            raise RuntimeError("the client is open already")
+        await self._transport.start()
+        self._is_open = True
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._is_open = False
+        await self._transport.stop()
+
+    async def request(
+        self, method: str, path: str, **options: Unpack[RequestOptions]
+    ) -> TestResponse:
+        """Send a request and return the complete response; see `RequestOptions`.
+
+        Redirects within the application are followed unless `follow_redirects` is false.
+
+        Raises:
+            RuntimeError: Outside of ``with``, or a circle of redirects.
+        """
+        if not self._is_open:
+            name = type(self).__name__
+            raise RuntimeError(f"use it as `async with {name}(app) as client` or in a plain `with`")
+        follow = options.get("follow_redirects")
+        follow = self.follow_redirects if follow is None else follow
+        outgoing = await make_outgoing(
+            method, self._transport.base_url, path, options, self.headers.raw
+        )
+        extra = options.get("cookies") or {}
+        history: list[TestResponse] = []
+        while True:
+            response = await self._exchange(outgoing, extra, tuple(history))
+            location = response.headers.get("location")
+            if not follow or response.status_code not in _REDIRECTS or location is None:
+                return response
+            following = outgoing.redirected(response.status_code, location)
+            if urlsplit(following.url)[:2] != urlsplit(outgoing.url)[:2]:
+                return response  # another site is not the application under test
+            if len(history) >= REDIRECT_LIMIT:
+                raise RuntimeError(f"more than {REDIRECT_LIMIT} redirects, last to {location}")
+            history.append(response)
+            outgoing = following
+
+    async def _exchange(
+        self, outgoing: Outgoing, extra: Mapping[str, str], history: tuple[TestResponse, ...]
+    ) -> TestResponse:
+        headers = outgoing.headers
+        pairs = [self.cookies.header(outgoing.url) or ""]
+        pairs += [f"{name}={value}" for name, value in extra.items()]
+        field = "; ".join(filter(None, pairs))
+        if field and not any(name == b"cookie" for name, _ in headers):
+            headers = [*headers, encode_header("cookie", field)]
+        sent = Outgoing(outgoing.method, outgoing.url, headers, outgoing.chunks)
+        status, fields, body = await self._transport.send(sent)
+        cookies = self.cookies.store(outgoing.url, Headers(raw=fields))
+        return TestResponse(
+            status, fields, body, url=outgoing.url, history=history, cookies=cookies
+        )
+
+    async def get(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """Send a GET request; see `request`."""
+        return await self.request("GET", path, **options)
+
+    async def post(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """Send a POST request; see `request`."""
+        return await self.request("POST", path, **options)
+
+    async def put(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """Send a PUT request; see `request`."""
+        return await self.request("PUT", path, **options)
+
+    async def patch(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """Send a PATCH request; see `request`."""
+        return await self.request("PATCH", path, **options)
+
+    async def delete(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """Send a DELETE request; see `request`."""
+        return await self.request("DELETE", path, **options)
+
+    async def head(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """Send a HEAD request; see `request`."""
+        return await self.request("HEAD", path, **options)
+
+    async def options(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """Send an OPTIONS request; see `request`."""
+        return await self.request("OPTIONS", path, **options)
+
+    async def trace(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """Send a TRACE request; see `request`."""
+        return await self.request("TRACE", path, **options)
+
+    def websocket(self, path: str) -> Any:
+        """Open a WebSocket.
+
+        Raises:
+            NotAvailableError: Always, until test clients have WebSockets.
+        """
+        raise NotAvailableError(f"websocket({path!r}): test clients have no WebSockets yet")
+
+    def sse(self, path: str) -> Any:
+        """Listen to server-sent events.
+
+        Raises:
+            NotAvailableError: Always, until test clients have events.
+        """
+        raise NotAvailableError(f"sse({path!r}): test clients have no event streams yet")
+
+
+class SyncSession:
+    """The same client for synchronous code; the application runs in a thread with its own loop."""
+
+    __test__ = False  # pytest collects classes named Test…
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._portal = _Portal()
+
+    @property
+    def cookies(self) -> Cookies:
+        """See `Session`."""
+        return self._session.cookies
+
+    @property
+    def headers(self) -> Headers:
+        """See `Session`."""
+        return self._session.headers
+
+    def __enter__(self) -> Self:
+        self._portal.start()
+        try:
+            self._portal.call(self._session.__aenter__())
+        except BaseException:
+            self._portal.stop()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._portal.call(self._session.__aexit__(kind, error, trace))
+        finally:
+            self._portal.stop()
+
+    def request(self, method: str, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """See `Session.request`."""
+        return self._portal.call(self._session.request(method, path, **options))
+
+    def get(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """Send a GET request; see `request`."""
+        return self.request("GET", path, **options)
+
+    def post(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """Send a POST request; see `request`."""
+        return self.request("POST", path, **options)
+
+    def put(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """Send a PUT request; see `request`."""
+        return self.request("PUT", path, **options)
+
+    def patch(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """Send a PATCH request; see `request`."""
+        return self.request("PATCH", path, **options)
+
+    def delete(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """Send a DELETE request; see `request`."""
+        return self.request("DELETE", path, **options)
+
+    def head(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """Send a HEAD request; see `request`."""
+        return self.request("HEAD", path, **options)
+
+    def options(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """Send an OPTIONS request; see `request`."""
+        return self.request("OPTIONS", path, **options)
+
+    def trace(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+        """Send a TRACE request; see `request`."""
+        return self.request("TRACE", path, **options)
+
+    def websocket(self, path: str) -> Any:
+        """See `Session.websocket`."""
+        return self._session.websocket(path)
+
+    def sse(self, path: str) -> Any:
+        """See `Session.sse`."""
+        return self._session.sse(path)
+
+
+class _Portal:
+    """An event loop in a thread of its own, called from others."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Start the thread.
+
+        Raises:
+            RuntimeError: It runs already.
+        """
+        if self._loop is not None:
+            raise RuntimeError("the client is open already")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="spikard test client", daemon=True
+        )
+        self._thread.start()
+
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine there and return its result.
+
+        Raises:
+            RuntimeError: Outside of ``with``.
+        """
+        if self._loop is None:
+            coroutine.close()
+            raise RuntimeError("use the client inside its `with` block")
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+    def stop(self) -> None:
+        """Cancel what is left, close the loop and end the thread."""
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None:
+            return
+        self.call(_cancel_others())
+        self.call(loop.shutdown_asyncgens())
+        self.call(loop.shutdown_default_executor())
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+        self._loop = self._thread = None
+
+
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
