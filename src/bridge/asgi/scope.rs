@@ -7,7 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
-use crate::message::head::{Connection, Endpoint, Head};
+use crate::message::head::{Connection, Endpoint, Head, Tls};
 use crate::server::Capabilities;
 
 /// What of a scope is the same for all requests of one application.
@@ -92,6 +92,12 @@ fn fill<'py>(
     let ends = ends(py, &head.connection)?;
     scope.set_item(intern!(py, "client"), ends.client.bind(py))?;
     scope.set_item(intern!(py, "server"), ends.server.bind(py))?;
+    if let Some(tls) = &ends.tls {
+        let tls = tls.bind(py).copy()?;
+        let chain = head.connection.tls.iter().flat_map(|tls| &tls.client_cert_chain);
+        tls.set_item(intern!(py, "client_cert_chain"), PyList::new(py, chain.collect::<Vec<_>>())?)?;
+        extensions.set_item(intern!(py, "tls"), tls)?;
+    }
     if let Some(state) = &settings.state {
         scope.set_item(intern!(py, "state"), state.bind(py).copy()?)?;
     }
@@ -139,6 +145,20 @@ pub(crate) fn headers<'py>(py: Python<'py>, headers: &HeaderMap) -> PyResult<Bou
 pub(crate) struct Ends {
     pub(crate) client: Py<PyAny>,
     pub(crate) server: Py<PyAny>,
+    /// The `tls` extension without its list; each scope gets a copy and a list of its own.
+    tls: Option<Py<PyDict>>,
+}
+
+/// What the `tls` extension says of a connection.
+fn tls<'py>(py: Python<'py>, facts: &Tls) -> PyResult<Bound<'py, PyDict>> {
+    let tls = PyDict::new(py);
+    tls.set_item("server_cert", facts.server_cert.as_deref())?;
+    tls.set_item("client_cert_name", facts.client_cert_name.as_deref())?;
+    // A client whose certificate has an error gets no connection.
+    tls.set_item("client_cert_error", py.None())?;
+    tls.set_item("tls_version", facts.version)?;
+    tls.set_item("cipher_suite", facts.cipher_suite)?;
+    Ok(tls)
 }
 
 /// The ends of this connection.
@@ -161,6 +181,10 @@ pub(crate) fn ends<'a>(py: Python<'_>, connection: &'a Connection) -> PyResult<&
                     let path = path.as_ref().map(|path| path.to_string_lossy());
                     (path, py.None()).into_pyobject(py)?.into_any().unbind()
                 }
+            },
+            tls: match &connection.tls {
+                Some(facts) => Some(tls(py, facts)?.unbind()),
+                None => None,
             },
         })
     });

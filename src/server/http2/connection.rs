@@ -12,8 +12,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Ping, PingPong, Reason, RecvStream};
-use http::header::{CONTENT_TYPE, EXPECT, SEC_WEBSOCKET_VERSION};
-use http::{Method, Response, StatusCode};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::{HeaderMap, Method, Response, StatusCode};
 use slab::Slab;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
@@ -27,7 +27,7 @@ use super::exchange::{Http2Exchange, StreamState};
 use super::limits::Http2Limits;
 use super::meter::{IoState, Metered, PREFACE};
 use super::request::{self, Rejected};
-use super::stream::Stream;
+use super::stream::{Stream, remove_connection_fields};
 
 /// How often the clock looks while streams are open.
 const TICK: Duration = Duration::from_secs(1);
@@ -306,8 +306,11 @@ where
                 return;
             }
             Err(Rejected::Status(status)) => {
-                // It fails only when the client has already reset the stream.
-                let _ = respond.send_response(rejection(status), true);
+                refuse(&mut respond, status, HeaderMap::new());
+                return;
+            }
+            Err(Rejected::Handshake(error)) => {
+                refuse(&mut respond, error.status(), error.headers());
                 return;
             }
         };
@@ -498,14 +501,13 @@ impl KeepAlive {
     }
 }
 
-fn rejection(status: StatusCode) -> Response<()> {
+/// Answers a request that the application does not see.
+fn refuse(respond: &mut SendResponse<Bytes>, status: StatusCode, mut fields: HeaderMap) {
+    remove_connection_fields(&mut fields);
+    fields.insert(CONTENT_LENGTH, 0.into());
     let mut response = Response::new(());
     *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(http::header::CONTENT_LENGTH, 0.into());
-    if status == StatusCode::UPGRADE_REQUIRED {
-        // RFC 6455 §4.2.2
-        headers.insert(SEC_WEBSOCKET_VERSION, request::WEBSOCKET_VERSION);
-    }
-    response
+    *response.headers_mut() = fields;
+    // It fails only when the client has already reset the stream.
+    let _ = respond.send_response(response, true);
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use h2::Reason;
 use h2::ext::Protocol;
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderValue, SEC_WEBSOCKET_VERSION};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderValue};
 use http::request::Parts;
 use http::uri::{PathAndQuery, Scheme};
 use http::{HeaderMap, Method, StatusCode, Uri, Version};
 
 use crate::message::head::{Connection, Head};
+use crate::protocol::websocket::handshake::{Handshake, HandshakeError};
 
 use super::limits::Http2Limits;
 
@@ -30,6 +31,8 @@ pub(super) enum Rejected {
     Malformed,
     /// Well formed but refused: an empty response with this status.
     Status(StatusCode),
+    /// A WebSocket that cannot be.
+    Handshake(HandshakeError),
 }
 
 impl Rejected {
@@ -64,8 +67,8 @@ pub(super) fn check(
         ));
     }
     let length = length(&parts.headers)?;
-    if websocket && parts.headers.get(SEC_WEBSOCKET_VERSION) != Some(&WEBSOCKET_VERSION) {
-        return Err(Rejected::Status(StatusCode::UPGRADE_REQUIRED));
+    if websocket {
+        Handshake::connect(&parts.headers).map_err(Rejected::Handshake)?;
     }
     let head = Head {
         method: if websocket { Method::GET } else { parts.method },
@@ -80,9 +83,6 @@ pub(super) fn check(
         websocket,
     })
 }
-
-/// The one version of RFC 6455.
-pub(super) const WEBSOCKET_VERSION: HeaderValue = HeaderValue::from_static("13");
 
 fn target(uri: &Uri, method: &Method, limits: &Http2Limits) -> Result<Uri, Rejected> {
     let scheme = uri.scheme();

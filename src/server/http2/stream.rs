@@ -312,7 +312,7 @@ pub(super) fn poll_capacity(
 }
 
 /// Removes what RFC 9113 §8.2.2 forbids; an application written for HTTP/1.1 may send it.
-fn remove_connection_fields(headers: &mut HeaderMap) {
+pub(super) fn remove_connection_fields(headers: &mut HeaderMap) {
     const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
     const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
     let forbidden = [
