@@ -94,8 +94,15 @@ fn fill<'py>(
     scope.set_item(intern!(py, "server"), ends.server.bind(py))?;
     if let Some(tls) = &ends.tls {
         let tls = tls.bind(py).copy()?;
-        let chain = head.connection.tls.iter().flat_map(|tls| &tls.client_cert_chain);
-        tls.set_item(intern!(py, "client_cert_chain"), PyList::new(py, chain.collect::<Vec<_>>())?)?;
+        let chain = head
+            .connection
+            .tls
+            .iter()
+            .flat_map(|tls| &tls.client_cert_chain);
+        tls.set_item(
+            intern!(py, "client_cert_chain"),
+            PyList::new(py, chain.collect::<Vec<_>>())?,
+        )?;
         extensions.set_item(intern!(py, "tls"), tls)?;
     }
     if let Some(state) = &settings.state {
