@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from spikard import _listen, _logging
-from spikard._importer import LoadError, Source, classify
+from spikard._importer import Kind, LoadError, Source, classify
 from spikard._logging import log
 from spikard.config import ServerConfig
 from spikard_asgi.lifespan import LifespanFailed
@@ -53,6 +53,8 @@ def run(application: Application, config: ServerConfig, source: Source | None) -
     _refuse_in_worker()
     _logging.configure(config)
     try:
+        if application.kind is not Kind.SPIKARD:
+            config.check_foreign_app()
         for warning in [*config.check_files(), *risks(application, config)]:
             log.warning("%s", warning)
         listeners = _listen.bind(config)

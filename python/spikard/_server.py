@@ -59,6 +59,8 @@ class Server:
         self._application = single_callable(application)
         self._lifespan = Lifespan(self._application, mode=config.lifespan)
         self._native = _core(application, config)
+        if self._native is None:
+            config.check_foreign_app()
         self._server: AsgiServer | NativeServer | None = None
 
     async def start(self) -> None:

@@ -60,15 +60,10 @@ __all__ = [
 NOT_BUILT: frozenset[str] = frozenset(
     {
         "ServerConfig.allowed_hosts",
-        "ServerConfig.api_key_auth",
-        "ServerConfig.compression",
-        "ServerConfig.cors",
-        "ServerConfig.enable_request_id",
         "ServerConfig.grpc_max_metadata_size",
         "ServerConfig.grpc_max_receive_size",
         "ServerConfig.grpc_max_send_size",
         "ServerConfig.json_max_depth",
-        "ServerConfig.jwt_auth",
         "ServerConfig.max_concurrency",
         "ServerConfig.max_form_field_size",
         "ServerConfig.max_form_parts",
@@ -77,7 +72,6 @@ NOT_BUILT: frozenset[str] = frozenset(
         "ServerConfig.max_requests",
         "ServerConfig.max_requests_jitter",
         "ServerConfig.openapi",
-        "ServerConfig.rate_limit",
         "ServerConfig.security_headers",
         "ServerConfig.trusted_proxies",
         "ServerConfig.spool_memory",
@@ -754,6 +748,20 @@ class ServerConfig(Config):
                 raise ValueError(
                     f"ServerConfig.{smaller}: expected at most {larger} "
                     f"({getattr(self, larger)}), got {getattr(self, smaller)}"
+                )
+
+    def check_foreign_app(self) -> None:
+        """Check that nothing is asked for that only `Spikard` applications have yet.
+
+        Raises:
+            ValueError: Names the first such field.
+        """
+        for name in ("api_key_auth", "compression", "cors", "jwt_auth", "rate_limit"):
+            value = getattr(self, name)
+            if value is not None and value != ServerConfig.__dataclass_fields__[name].default:
+                raise ValueError(
+                    f"ServerConfig.{name}: not available yet for ASGI applications that are "
+                    "no Spikard object"
                 )
 
     def for_foreign_app(self) -> ServerConfig:

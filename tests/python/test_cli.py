@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from spikard import _settings, config
 from spikard.cli import command, read_env_file
-from spikard.config import CompressionConfig, ServerConfig
+from spikard.config import ServerConfig
 
 ASGI = "async def app(scope, receive, send): pass\n"
 
@@ -95,9 +95,16 @@ def test_flag_wins_over_variable_and_variable_over_application(run, served, monk
 def test_foreign_application_gets_a_policy_only_when_asked(run, served, monkeypatch):
     monkeypatch.setattr(config, "NOT_BUILT", frozenset())
     assert run().exit_code == 0
-    assert run("--compression-quality", "3", "--max-body-size", "1MiB").exit_code == 0
-    assert [made.compression for made in served] == [None, CompressionConfig(quality=3)]
+    assert run("--max-body-size", "1MiB").exit_code == 0
+    assert [made.compression for made in served] == [None, None]
     assert [made.max_body_size for made in served] == [None, 1 << 20]
+
+
+def test_a_policy_that_a_foreign_application_cannot_have_is_refused(run, served):
+    result = run("--compression-quality", "3")
+    assert result.exit_code == 1
+    assert "ServerConfig.compression: not available yet for ASGI applications" in result.output
+    assert served == []
 
 
 def test_native_application_keeps_its_configuration(run, served, tmp_path, monkeypatch):
