@@ -592,15 +592,14 @@ async def early_hint(call: Call) -> None:
 
 @http
 async def trailers(call: Call) -> None:
-    """Send trailers in two messages."""
-    await call.start(headers=[(b"trailer", b"x-sum, x-more")], trailers=True)
+    """Send trailers in two messages, if this request is offered them."""
+    offered = "http.response.trailers" in call.scope.get("extensions", {})
+    await call.start(headers=[(b"trailer", b"x-sum, x-more")], trailers=offered)
     await call.part(b"body", more=False)
-    await call.attempt(
-        {"type": "http.response.trailers", "headers": [(b"x-sum", b"1")], "more_trailers": True}
-    )
-    await call.attempt(
-        {"type": "http.response.trailers", "headers": [(b"x-more", b"2")], "more_trailers": False}
-    )
+    parts = [([(b"x-sum", b"1")], True), ([(b"x-more", b"2")], False)]
+    for headers, more in parts if offered else []:
+        message = {"type": "http.response.trailers", "headers": headers, "more_trailers": more}
+        await call.attempt(message)
 
 
 _FILE = Path(__file__).with_name("digits.txt")  # 0123456789

