@@ -21,6 +21,7 @@ impl Done {
         slf
     }
 
+    #[expect(clippy::unused_self, reason = "it is the protocol's signature")]
     fn __next__(&self) -> Option<Py<PyAny>> {
         None
     }

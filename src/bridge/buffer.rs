@@ -62,6 +62,10 @@ impl Buffer {
 #[expect(unsafe_code, reason = "the buffer protocol is an unsafe C interface")]
 #[pymethods]
 impl Buffer {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "it is the protocol's signature"
+    )]
     unsafe fn __getbuffer__(
         slf: Bound<'_, Self>,
         view: *mut pyo3::ffi::Py_buffer,

@@ -11,7 +11,7 @@ use crate::pipeline::RegisterError;
 use crate::protocol::asgi::EventError;
 use crate::protocol::asgi::http::SendError;
 
-/// `spikard_asgi.exceptions.ClientDisconnected`, the OSError that `send` raises.
+/// `spikard_asgi.exceptions.ClientDisconnected`, the `OSError` that `send` raises.
 pub(crate) fn client_disconnected(py: Python<'_>) -> PyErr {
     let message = "the client has disconnected";
     match exception(py, &CLIENT_DISCONNECTED, "ClientDisconnected") {

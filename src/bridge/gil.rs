@@ -47,7 +47,7 @@ pub(super) fn release() {
 pub(super) fn offer() {
     let offers = OFFERS.get().wrapping_add(1);
     OFFERS.set(offers);
-    if offers % OFFERS_PER_LOOK != 0 || HELD.get().is_none() {
+    if !offers.is_multiple_of(OFFERS_PER_LOOK) || HELD.get().is_none() {
         return;
     }
     let now = Instant::now();

@@ -62,7 +62,7 @@ pub(crate) enum Started {
 /// task; [`Task::leave`] does not.
 pub(crate) struct Task {
     core: Rc<Core>,
-    task: Py<PyAny>,
+    object: Py<PyAny>,
     key: usize,
     id: u64,
     ended: bool,
@@ -107,7 +107,7 @@ impl Tasks {
             Ok(false) => match tasks.wait_for(&task) {
                 Ok((key, id)) => Started::Waiting(Task {
                     core: Rc::clone(core),
-                    task: task.unbind(),
+                    object: task.unbind(),
                     key,
                     id,
                     ended: false,
@@ -213,7 +213,7 @@ fn result(task: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
 impl Task {
     /// The `asyncio.Task`.
     pub(crate) fn object(&self, py: Python<'_>) -> Py<PyAny> {
-        self.task.clone_ref(py)
+        self.object.clone_ref(py)
     }
 
     /// Asks an `asyncio.Task` to end.
@@ -258,7 +258,7 @@ impl Drop for Task {
             return;
         };
         if matches!(state, State::Waiting(_)) {
-            Python::attach(|py| Self::cancel(&self.core, self.task.bind(py)));
+            Python::attach(|py| Self::cancel(&self.core, self.object.bind(py)));
         }
     }
 }
@@ -303,6 +303,9 @@ impl Tasks {
     }
 }
 
+/// A callback and the context to run it in.
+type FirstStep = (Py<PyAny>, Option<Py<PyAny>>);
+
 /// Stands in for `loop.call_soon` before Python 3.12 and catches the first step of a task.
 #[pyclass(frozen, module = "spikard._spikard")]
 pub(crate) struct CallSoon {
@@ -311,7 +314,7 @@ pub(crate) struct CallSoon {
     /// Whether the original was an attribute of the loop itself, not of its class.
     was_own: bool,
     armed: AtomicBool,
-    caught: Mutex<Option<(Py<PyAny>, Option<Py<PyAny>>)>>,
+    caught: Mutex<Option<FirstStep>>,
 }
 
 impl CallSoon {
@@ -346,7 +349,7 @@ impl CallSoon {
         }
     }
 
-    fn take(&self) -> Option<(Py<PyAny>, Option<Py<PyAny>>)> {
+    fn take(&self) -> Option<FirstStep> {
         self.caught.lock().ok()?.take()
     }
 }

@@ -154,12 +154,12 @@ impl Guard {
                     }
                 },
                 State::Length(left) => {
-                    let used = (*left).min(rest.len() as u64);
-                    *left -= used;
+                    let used = rest.len().min(usize::try_from(*left).unwrap_or(usize::MAX));
+                    *left -= used as u64;
                     if *left == 0 {
                         self.state = State::Head;
                     }
-                    at += usize::try_from(used).expect("it is at most the length of a slice");
+                    at += used;
                 }
                 State::Chunked(chunk) => {
                     let strict = limits.strict_http1;
@@ -427,9 +427,10 @@ impl Fields {
         }
         match name.len() {
             4 if name.eq_ignore_ascii_case(b"host") => {
-                if self.host.replace(HostField).is_some() || !is_host(trim(value)) {
-                    return Err(bad);
-                }
+                let is_second = self.host.replace(HostField).is_some();
+                return (!is_second && is_host(trim(value)))
+                    .then_some(())
+                    .ok_or(bad);
             }
             6 if name.eq_ignore_ascii_case(b"expect") => {
                 self.unknown_expectation |= !trim(value).eq_ignore_ascii_case(b"100-continue");
@@ -438,9 +439,8 @@ impl Fields {
                 self.upgrade |= trim(value).eq_ignore_ascii_case(b"websocket");
             }
             14 if name.eq_ignore_ascii_case(b"content-length") => {
-                if self.length.replace(content_length(trim(value))?).is_some() {
-                    return Err(bad);
-                }
+                let is_second = self.length.replace(content_length(trim(value))?).is_some();
+                return (!is_second).then_some(()).ok_or(bad);
             }
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
                 let value = trim(value);
@@ -493,7 +493,7 @@ fn content_length(value: &[u8]) -> Result<u64, StatusCode> {
         length.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
     });
     match length {
-        Some(length) if length <= i64::MAX as u64 => Ok(length),
+        Some(length) if i64::try_from(length).is_ok() => Ok(length),
         _ => Err(StatusCode::PAYLOAD_TOO_LARGE),
     }
 }
@@ -525,15 +525,14 @@ fn passes_for_trusted(name: &[u8]) -> bool {
 
 /// RFC 9110 §7.2: `uri-host [ ":" port ]`, never empty here.
 fn is_host(value: &[u8]) -> bool {
-    let (host, port) = match value {
-        [b'[', rest @ ..] => match memchr(b']', rest) {
-            Some(end) => (&rest[..end], &rest[end + 1..]),
-            None => return false,
-        },
-        _ => {
-            let end = memchr(b':', value).unwrap_or(value.len());
-            (&value[..end], &value[end..])
-        }
+    let (host, port) = if let [b'[', rest @ ..] = value {
+        let Some(end) = memchr(b']', rest) else {
+            return false;
+        };
+        (&rest[..end], &rest[end + 1..])
+    } else {
+        let end = memchr(b':', value).unwrap_or(value.len());
+        (&value[..end], &value[end..])
     };
     let port_fits = match port {
         [] => true,
@@ -561,10 +560,9 @@ fn trim(mut value: &[u8]) -> &[u8] {
 fn is_token(byte: u8) -> bool {
     const TOKEN: [bool; 256] = {
         let mut table = [false; 256];
-        let mut byte = 0;
-        while byte < 128 {
-            let char = byte as u8;
-            table[byte] = char.is_ascii_alphanumeric()
+        let mut char = 0_u8;
+        while char < 128 {
+            table[char as usize] = char.is_ascii_alphanumeric()
                 || matches!(
                     char,
                     b'!' | b'#'
@@ -582,7 +580,7 @@ fn is_token(byte: u8) -> bool {
                         | b'|'
                         | b'~'
                 );
-            byte += 1;
+            char += 1;
         }
         table
     };
@@ -595,9 +593,10 @@ impl Chunk {
         let mut at = 0;
         while at < bytes.len() {
             if let Self::Data { left } = self {
-                let used = (*left).min((bytes.len() - at) as u64);
-                *left -= used;
-                at += usize::try_from(used).expect("it is at most the length of a slice");
+                let rest = bytes.len() - at;
+                let used = rest.min(usize::try_from(*left).unwrap_or(usize::MAX));
+                *left -= used as u64;
+                at += used;
                 if *left == 0 {
                     *self = Self::DataCr;
                 }

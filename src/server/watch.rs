@@ -238,16 +238,12 @@ impl Activity {
 impl Watch {
     /// A watch that keeps these limits.
     pub fn new(limits: Rc<Limits>) -> Self {
-        let shortest = [
-            limits.protocol_detect_timeout,
-            limits.header_timeout,
-            limits.body_timeout,
-            limits.write_stall_timeout,
-            limits.keep_alive_timeout,
-        ]
-        .into_iter()
-        .min()
-        .expect("the list is not empty");
+        let shortest = limits
+            .protocol_detect_timeout
+            .min(limits.header_timeout)
+            .min(limits.body_timeout)
+            .min(limits.write_stall_timeout)
+            .min(limits.keep_alive_timeout);
         Self {
             clock: Rc::new(Clock { tick: Cell::new(0) }),
             tick: (shortest / 4).clamp(Duration::from_millis(10), Duration::from_millis(250)),

@@ -125,13 +125,13 @@ impl Cycle {
                         .replace(Some(Answer::Response(bare(StatusCode::BAD_REQUEST))));
                     return;
                 }
-                Err(error) => return self.ended(py, key, Err(error)),
+                Err(error) => return self.ended(py, key, &Err(error)),
             };
             match Tasks::start(&self.core, &coroutine) {
-                Started::Finished(result) => self.ended(py, key, result),
+                Started::Finished(result) => self.ended(py, key, &result),
                 Started::Waiting(task) => {
                     let cycle = Rc::clone(self);
-                    task.leave(Box::new(move |py, result| cycle.ended(py, key, result)));
+                    task.leave(Box::new(move |py, result| cycle.ended(py, key, &result)));
                 }
             }
         });
@@ -155,10 +155,10 @@ impl Cycle {
     }
 
     /// The application has returned or raised.
-    fn ended(&self, py: Python<'_>, key: Key, result: PyResult<Py<PyAny>>) {
+    fn ended(&self, py: Python<'_>, key: Key, result: &PyResult<Py<PyAny>>) {
         CYCLES.with(|cycles| cycles.remove(key));
         let unfinished = self.responder.borrow().finish();
-        match &result {
+        match result {
             Err(error) => self.app.log_exception(py, error),
             Ok(_) if self.gone.get() => {}
             Ok(_) => match unfinished {

@@ -1,5 +1,6 @@
 //! `spikard._spikard.Core`: a frozen application, and the calls that other doors make into it.
 
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -12,7 +13,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyTuple};
 
-use super::arguments::{self, Misfit};
+use super::arguments;
 use super::endpoint::Endpoint;
 use super::head::{RequestHead, header_map};
 use super::{Names, Native, Target, open, respond};
@@ -206,7 +207,7 @@ enum Next {
     Respond(Option<Response<Bytes>>),
     File(SendFile),
     Handle(RouteId, PathSpans, Limits),
-    Mounted(RouteId, usize),
+    Mounted,
 }
 
 impl Call {
@@ -253,7 +254,7 @@ impl Next {
             Decision::Handle {
                 id, params, limits, ..
             } => Self::Handle(id, params, limits),
-            Decision::Mounted { id, prefix_len, .. } => Self::Mounted(id, prefix_len),
+            Decision::Mounted { .. } => Self::Mounted,
             Decision::Hooks => Self::Hooks,
         }
     }
@@ -263,15 +264,15 @@ impl Next {
 impl Call {
     /// What is to be done: `"hooks"`, `"respond"`, `"file"`, `"handle"`, `"websocket"`, `"mounted"`.
     #[getter]
-    fn next(&self) -> PyResult<&'static str> {
+    fn next(&self) -> &'static str {
         let id = self.with(|inner| match &inner.next {
             Next::Hooks => Err("hooks"),
             Next::Respond(_) => Err("respond"),
             Next::File(_) => Err("file"),
-            Next::Mounted(..) => Err("mounted"),
+            Next::Mounted => Err("mounted"),
             Next::Handle(id, ..) => Ok(*id),
         });
-        Ok(match id {
+        match id {
             Err(name) => name,
             Ok(id)
                 if self
@@ -282,7 +283,7 @@ impl Call {
                 "websocket"
             }
             Ok(_) => "handle",
-        })
+        }
     }
 
     /// Goes on after the `on_request` hooks, with the header fields as they left them.
@@ -361,16 +362,14 @@ impl Call {
                 body: bytes.as_ref(),
                 request: Some(request),
             };
-            let result = match arguments::call(py, endpoint, &given)? {
-                Ok(result) => result,
-                Err(Misfit) => {
-                    let answer = endpoint.explain.bind(py).call1((request, body))?;
-                    match answer.cast::<PyTuple>() {
-                        Ok(values) => endpoint.call.bind(py).call1(values)?,
-                        Err(_) => return Ok((None, answer)),
-                    }
-                }
+            if let Ok(result) = arguments::call(py, endpoint, &given)? {
+                return Ok((Some(endpoint.is_async), result));
+            }
+            let answer = endpoint.explain.bind(py).call1((request, body))?;
+            let Ok(values) = answer.cast::<PyTuple>() else {
+                return Ok((None, answer));
             };
+            let result = endpoint.call.bind(py).call1(values)?;
             Ok((Some(endpoint.is_async), result))
         })
     }
@@ -434,7 +433,7 @@ impl Call {
     fn file<'py>(
         &self,
         py: Python<'py>,
-        path: std::path::PathBuf,
+        path: &str,
         status: u16,
         headers: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
@@ -442,7 +441,7 @@ impl Call {
         let head = self.with(|inner| Arc::clone(&inner.head));
         let response = py.detach(|| {
             let conditions = FileConditions::new(&head.method, &head.headers);
-            let response = open(&path, &conditions, &parts)?;
+            let response = open(Path::new(path), &conditions, &parts)?;
             std::io::Result::Ok(response.map(|body| whole(body.into())))
         })?;
         let (parts, body) = response.into_parts();

@@ -31,7 +31,6 @@ pub(crate) struct Endpoint {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BodyPlan {
     pub(super) is_json: bool,
-    pub(super) required: bool,
 }
 
 /// One argument of the call.
@@ -96,7 +95,6 @@ impl Endpoint {
             let media: String = body.getattr("media")?.extract()?;
             Some(BodyPlan {
                 is_json: media == "json",
-                required: body.getattr("required")?.is_truthy()?,
             })
         };
         let status: u16 = spec.getattr("status_code")?.extract()?;

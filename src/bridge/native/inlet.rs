@@ -87,10 +87,10 @@ impl Inlet {
         })
     }
 
-    fn value<'py>(
-        py: Python<'py>,
+    fn value(
+        py: Python<'_>,
         piece: Option<Result<Bytes, BodyError>>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    ) -> PyResult<Bound<'_, PyAny>> {
         match piece {
             None => Ok(py.None().into_bound(py)),
             Some(Ok(bytes)) => Ok(PyBytes::new(py, &bytes).into_any()),

@@ -237,7 +237,6 @@ enum Step {
     Waiting(super::task::Task),
     /// An exception handler's task waits.
     Failing(super::task::Task),
-    Abort,
 }
 
 impl Passage {
@@ -294,7 +293,7 @@ impl Passage {
             self.inlet = make_inlet(&self.reactor);
             match self.request(py, endpoint) {
                 Ok(request) => Some(request),
-                Err(error) => return self.failed(py, endpoint, error),
+                Err(error) => return self.failed(py, endpoint, &error),
             }
         } else {
             None
@@ -315,10 +314,10 @@ impl Passage {
             Err(error) => Err(error),
         };
         match result {
-            Err(error) => self.failed(py, endpoint, error),
+            Err(error) => self.failed(py, endpoint, &error),
             Ok(result) if endpoint.is_async => match Tasks::start(&self.reactor, &result) {
                 Started::Finished(Ok(value)) => self.replied(py, endpoint, value.bind(py)),
-                Started::Finished(Err(error)) => self.failed(py, endpoint, error),
+                Started::Finished(Err(error)) => self.failed(py, endpoint, &error),
                 Started::Waiting(task) => Step::Waiting(task),
             },
             Ok(value) => {
@@ -331,12 +330,12 @@ impl Passage {
     fn replied(&self, py: Python<'_>, endpoint: &Endpoint, value: &Bound<'_, PyAny>) -> Step {
         match reply(&self.reactor, &self.native.names, endpoint, value) {
             Ok(reply) => Step::Replied(reply),
-            Err(error) => self.failed(py, endpoint, error),
+            Err(error) => self.failed(py, endpoint, &error),
         }
     }
 
     /// Makes a response of an exception.
-    fn failed(&self, py: Python<'_>, endpoint: &Endpoint, error: PyErr) -> Step {
+    fn failed(&self, py: Python<'_>, endpoint: &Endpoint, error: &PyErr) -> Step {
         let names = &self.native.names;
         let answer = self
             .request(py, endpoint)
@@ -421,12 +420,11 @@ impl Passage {
         loop {
             step = match step {
                 Step::Replied(reply) => return Some(reply),
-                Step::Abort => return None,
                 Step::Waiting(task) => match self.wait(task, timeout).await {
                     Err(TimedOut) => return Some(Reply::plain(request_timeout())),
                     Ok(result) => Python::attach(|py| match result {
                         Ok(value) => self.replied(py, endpoint, value.bind(py)),
-                        Err(error) => self.failed(py, endpoint, error),
+                        Err(error) => self.failed(py, endpoint, &error),
                     }),
                 },
                 Step::Failing(task) => match self.wait(task, timeout).await {
@@ -505,13 +503,14 @@ impl Passage {
         let (parts, _) = response.into_parts();
         let shown = path.clone();
         let opened = blocking(move || open(&path, &conditions, &parts)).await;
-        opened
-            .map(|response| response.map(ResponseBody::from))
-            .unwrap_or_else(|error| {
+        match opened {
+            Ok(response) => response.map(ResponseBody::from),
+            Err(error) => {
                 let message = format!("the file {} cannot be sent: {error}", shown.display());
                 Python::attach(|py| errors::log_text(py, &self.native.names.log, &message));
                 internal_server_error()
-            })
+            }
+        }
     }
 
     /// Lets Python run the hooks around the request.

@@ -15,6 +15,10 @@ use super::super::watch::Phase;
 use super::Shared;
 use crate::message::body::BodyError;
 
+/// Up to this many bytes head and body are copied together: the kernel takes one buffer faster
+/// than two.
+const GATHER_BELOW: usize = 2048;
+
 /// The transport under hyper; the driver shares it, to look at the peer and to write 103s.
 pub(super) struct Wire {
     transport: Transport,
@@ -22,6 +26,8 @@ pub(super) struct Wire {
     guard: Guard,
     shared: Rc<Shared>,
     peer_closed: bool,
+    /// Room for a head and a small body side by side.
+    gathered: Vec<u8>,
 }
 
 /// hyper's end of the [`Wire`].
@@ -36,6 +42,7 @@ impl Wire {
             guard: Guard::new(),
             shared,
             peer_closed: false,
+            gathered: Vec::new(),
         }
     }
 
@@ -179,7 +186,17 @@ impl AsyncWrite for GuardedIo {
     ) -> Poll<io::Result<usize>> {
         let mut wire = self.0.borrow_mut();
         ready!(wire.poll_interim(cx))?;
-        let poll = Pin::new(&mut wire.transport).poll_write_vectored(cx, bytes);
+        let wire = &mut *wire;
+        let length: usize = bytes.iter().map(|piece| piece.len()).sum();
+        let poll = if length <= GATHER_BELOW {
+            wire.gathered.clear();
+            for piece in bytes {
+                wire.gathered.extend_from_slice(piece);
+            }
+            Pin::new(&mut wire.transport).poll_write(cx, &wire.gathered)
+        } else {
+            Pin::new(&mut wire.transport).poll_write_vectored(cx, bytes)
+        };
         wire.note_write(&poll);
         poll
     }
