@@ -76,14 +76,7 @@ NOT_BUILT: frozenset[str] = frozenset(
         "ServerConfig.trusted_proxies",
         "ServerConfig.spool_memory",
         "ServerConfig.spool_quota",
-        "ServerConfig.ws_close_timeout",
-        "ServerConfig.ws_max_fragments",
-        "ServerConfig.ws_max_message_size",
         "ServerConfig.ws_allowed_origins",
-        "ServerConfig.ws_ping_interval",
-        "ServerConfig.ws_ping_timeout",
-        "ServerConfig.ws_max_queue",
-        "ServerConfig.ws_write_buffer",
     }
 )
 """Fields whose feature does not exist yet.

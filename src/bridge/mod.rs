@@ -13,6 +13,7 @@ mod registry;
 mod schema;
 mod server;
 mod task;
+mod websocket;
 
 use pyo3::prelude::*;
 

@@ -12,9 +12,11 @@ use super::asgi::AsgiApplication;
 use super::awaitable;
 use super::native::{Core, NativeApplication};
 use super::reactor::Reactor;
+use super::websocket::Settings;
 use crate::server::Application;
 use crate::server::limits::Limits;
 use crate::server::listener::{Listener, Server};
+use crate::server::shutdown::{self, Cause, StopReceiver, StopSender};
 use crate::server::tls::TlsAcceptor;
 
 /// Serves an ASGI application.
@@ -38,8 +40,17 @@ impl AsgiServer {
         root_path: &str,
         state: Option<Py<PyDict>>,
     ) -> PyResult<Self> {
-        let app = AsgiApplication::new(application, as_coroutine, log, root_path, state);
-        Ok(Self(server(app, config)?))
+        let (stop, receiver) = shutdown::channel();
+        let websocket = websocket(config, receiver)?;
+        let app = AsgiApplication::new(
+            application,
+            as_coroutine,
+            log,
+            root_path,
+            state,
+            websocket,
+        );
+        Ok(Self(server(app, config, stop)?))
     }
 
     /// Accepts connections from a listening socket. The descriptor is duplicated; the caller keeps
@@ -55,14 +66,17 @@ impl AsgiServer {
     }
 
     /// Stops: closes the listeners, lets requests in flight finish for `grace` seconds, then cuts
-    /// the rest. Returns an awaitable of the number of connections that were cut.
+    /// the rest. Returns an awaitable of the number of connections that were cut. WebSockets are
+    /// closed with 1001, before a `restart` with 1012.
+    #[pyo3(signature = (reactor, grace, *, restart=false))]
     fn stop<'py>(
         &self,
         py: Python<'py>,
         reactor: &Reactor,
         grace: f64,
+        restart: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        stop(&self.0, py, reactor, grace)
+        stop(&self.0, py, reactor, grace, cause(restart))
     }
 
     /// Cuts all connections.
@@ -83,8 +97,10 @@ impl NativeServer {
         state: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let state = state.map(|state| state.clone().unbind());
-        let app = NativeApplication::new(py, core.native(py)?, state.as_ref());
-        Ok(Self(server(app, config)?))
+        let (stop, receiver) = shutdown::channel();
+        let websocket = websocket(config, receiver)?;
+        let app = NativeApplication::new(py, core.native(py)?, state.as_ref(), &websocket);
+        Ok(Self(server(app, config, stop)?))
     }
 
     /// See `AsgiServer.listen`.
@@ -98,13 +114,15 @@ impl NativeServer {
     }
 
     /// See `AsgiServer.stop`.
+    #[pyo3(signature = (reactor, grace, *, restart=false))]
     fn stop<'py>(
         &self,
         py: Python<'py>,
         reactor: &Reactor,
         grace: f64,
+        restart: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        stop(&self.0, py, reactor, grace)
+        stop(&self.0, py, reactor, grace, cause(restart))
     }
 
     /// See `AsgiServer.stop_now`.
@@ -113,18 +131,32 @@ impl NativeServer {
     }
 }
 
-fn server<A: Application>(app: A, config: &[u8]) -> PyResult<Rc<Server<A>>> {
+fn server<A: Application>(
+    app: A,
+    config: &[u8],
+    stop: StopSender,
+) -> PyResult<Rc<Server<A>>> {
     let tls =
         TlsAcceptor::from_json(config).map_err(|error| PyValueError::new_err(error.to_string()))?;
     let limits = Limits::from_json(config)
         .map_err(|error| PyValueError::new_err(format!("config: {error}")))?;
-    Ok(Rc::new(Server::new(Rc::new(app), limits, tls)))
+    Ok(Rc::new(Server::new(Rc::new(app), limits, tls, stop)))
 }
 
 fn reload_tls<A: Application>(server: &Server<A>) -> PyResult<()> {
     server
         .reload_tls()
         .map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+fn websocket(config: &[u8], stop: StopReceiver) -> PyResult<Settings> {
+    let limits = serde_json::from_slice(config)
+        .map_err(|error| PyValueError::new_err(format!("config: {error}")))?;
+    Ok(Settings { limits, stop })
+}
+
+fn cause(restart: bool) -> Cause {
+    if restart { Cause::Restart } else { Cause::Shutdown }
 }
 
 fn listen<A: Application>(
@@ -149,6 +181,7 @@ fn stop<'py, A: Application>(
     py: Python<'py>,
     reactor: &Reactor,
     grace: f64,
+    cause: Cause,
 ) -> PyResult<Bound<'py, PyAny>> {
     let grace = Duration::try_from_secs_f64(grace)
         .map_err(|error| PyValueError::new_err(format!("grace: {error}")))?;
@@ -157,7 +190,7 @@ fn stop<'py, A: Application>(
     let told = future.clone().unbind();
     let server = Rc::clone(server);
     reactor.spawn(async move {
-        let cut = server.stop(grace).await;
+        let cut = server.stop(grace, cause).await;
         Python::attach(|py| {
             let cut = cut
                 .into_pyobject(py)

@@ -14,7 +14,7 @@ use tokio::task::{AbortHandle, spawn_local};
 use super::application::Application;
 use super::connection;
 use super::limits::Limits;
-use super::shutdown::Stop;
+use super::shutdown::{Cause, Stop, StopSender};
 use super::tls::{TlsAcceptor, TlsError};
 use super::transport::Transport;
 use super::watch::Watch;
@@ -101,12 +101,15 @@ pub struct Server<A> {
     ended: Rc<Notify>,
     listeners: RefCell<Vec<AbortHandle>>,
     clock: RefCell<Option<AbortHandle>>,
+    /// Tells those who have taken a connection over: WebSockets.
+    stop: StopSender,
     stopping: Cell<bool>,
 }
 
 impl<A: Application> Server<A> {
-    /// A server without listeners; with `tls` it speaks nothing else.
-    pub fn new(app: Rc<A>, limits: Limits, tls: Option<TlsAcceptor>) -> Self {
+    /// A server without listeners; with `tls` it speaks nothing else. `stop` is told how far the
+    /// stop has come: the application has its receivers, for the WebSockets that it accepts.
+    pub fn new(app: Rc<A>, limits: Limits, tls: Option<TlsAcceptor>, stop: StopSender) -> Self {
         let limits = Rc::new(limits);
         Self {
             app,
@@ -116,6 +119,7 @@ impl<A: Application> Server<A> {
             ended: Rc::new(Notify::new()),
             listeners: RefCell::new(Vec::new()),
             clock: RefCell::new(None),
+            stop,
             stopping: Cell::new(false),
         }
     }
@@ -148,11 +152,11 @@ impl<A: Application> Server<A> {
 
     /// Stops: closes the listeners, lets requests in flight finish for up to `grace`, then cuts
     /// what is left. Returns how many connections were cut.
-    pub async fn stop(&self, grace: Duration) -> usize {
-        self.begin_stop();
+    pub async fn stop(&self, grace: Duration, cause: Cause) -> usize {
+        self.begin_stop(cause);
         let _ = tokio::time::timeout(grace, self.all_ended()).await;
         let cut = self.watch.len();
-        self.watch.stop(Stop::Now);
+        self.cut();
         // What is left only has to drop its future: no application code holds it up.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.all_ended()).await;
         if let Some(clock) = self.clock.take() {
@@ -162,18 +166,24 @@ impl<A: Application> Server<A> {
     }
 
     /// Closes the listeners and tells connections to finish.
-    pub fn begin_stop(&self) {
+    pub fn begin_stop(&self, cause: Cause) {
         self.stopping.set(true);
         for listener in self.listeners.take() {
             listener.abort();
         }
         self.watch.stop(Stop::Graceful);
+        self.stop.send_for(Stop::Graceful, cause);
     }
 
     /// Cuts everything.
     pub fn stop_now(&self) {
-        self.begin_stop();
+        self.begin_stop(Cause::Shutdown);
+        self.cut();
+    }
+
+    fn cut(&self) {
         self.watch.stop(Stop::Now);
+        self.stop.send(Stop::Now);
     }
 
     async fn all_ended(&self) {

@@ -10,6 +10,7 @@
 //! and a peer that sends faster than the application takes is stopped by its own TCP.
 
 mod driver;
+mod limits;
 mod outbox;
 
 use std::cell::{Cell, RefCell};
@@ -18,50 +19,17 @@ use std::fmt;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use bytes::Bytes;
 use thiserror::Error;
 
 pub use self::driver::Driver;
+pub use self::limits::Limits;
 use self::outbox::Outbox;
 use super::application::UpgradedIo;
 use super::shutdown::StopReceiver;
 use crate::protocol::websocket::close::{self, Close};
-use crate::protocol::websocket::frame::{self, Opcode};
-
-/// What a session allows and how long it waits.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// What the peer may send.
-    pub frames: frame::Limits,
-    /// [`Session::send`] waits while more bytes than these are queued.
-    pub max_queued_bytes: usize,
-    /// Silence after which the peer is pinged; `None`: never.
-    pub ping_interval: Option<Duration>,
-    /// Time for the peer to say anything after a ping.
-    pub ping_timeout: Duration,
-    /// Time in which the peer has to take at least one byte of what is queued.
-    pub write_stall_timeout: Duration,
-    /// Time for the closing handshake, and for the peer to close the connection after it.
-    pub close_timeout: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            frames: frame::Limits {
-                max_message_bytes: 16 << 20,
-                max_fragments: 1024,
-            },
-            max_queued_bytes: 1 << 20,
-            ping_interval: Some(Duration::from_secs(20)),
-            ping_timeout: Duration::from_secs(20),
-            write_stall_timeout: Duration::from_secs(30),
-            close_timeout: Duration::from_secs(5),
-        }
-    }
-}
+use crate::protocol::websocket::frame::Opcode;
 
 /// What the application receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,20 +93,32 @@ impl Session {
 
     /// As [`Session::recv`], for one poll.
     pub fn poll_recv(&self, cx: &mut Context<'_>) -> Poll<Incoming> {
-        let mut state = self.shared.state.borrow_mut();
-        if let Some(message) = state.inbox.pop_front() {
-            let empty = state.inbox.is_empty();
-            drop(state);
-            if empty {
-                self.shared.wake_driver();
-            }
+        if let Some(message) = self.try_recv() {
             return Poll::Ready(message);
-        }
-        if let Some(close) = &state.closed {
-            return Poll::Ready(Incoming::Closed(close.clone()));
         }
         self.shared.receiver.set(Some(cx.waker().clone()));
         Poll::Pending
+    }
+
+    /// The next message or the end, if it is there; for a task that polls the driver itself and
+    /// looks after each poll.
+    pub fn try_recv(&self) -> Option<Incoming> {
+        let mut state = self.shared.state.borrow_mut();
+        let Some(message) = state.inbox.pop_front() else {
+            return state.closed.clone().map(Incoming::Closed);
+        };
+        let empty = state.inbox.is_empty();
+        drop(state);
+        if empty {
+            self.shared.wake_driver();
+        }
+        Some(message)
+    }
+
+    /// Whether [`Session::try_recv`] has something.
+    pub fn has_incoming(&self) -> bool {
+        let state = self.shared.state.borrow();
+        !state.inbox.is_empty() || state.closed.is_some()
     }
 
     /// Sends a message, in the order of the calls; it waits while the peer does not read and more
@@ -158,15 +138,27 @@ impl Session {
     /// # Errors
     /// When the session is closed.
     pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+        match self.has_room() {
+            Ok(true) => Poll::Ready(Ok(())),
+            Ok(false) => {
+                self.shared.senders.borrow_mut().push(cx.waker().clone());
+                Poll::Pending
+            }
+            Err(closed) => Poll::Ready(Err(closed)),
+        }
+    }
+
+    /// Whether at most [`Limits::max_queued_bytes`] are queued; for the same task as
+    /// [`Session::try_recv`].
+    ///
+    /// # Errors
+    /// When the session is closed.
+    pub fn has_room(&self) -> Result<bool, Closed> {
         let state = self.shared.state.borrow();
         if state.sending != Sending::Open {
-            return Poll::Ready(Err(Closed));
+            return Err(Closed);
         }
-        if state.outbox.bytes() <= self.shared.max_queued_bytes {
-            return Poll::Ready(Ok(()));
-        }
-        self.shared.senders.borrow_mut().push(cx.waker().clone());
-        Poll::Pending
+        Ok(state.outbox.bytes() <= self.shared.max_queued_bytes)
     }
 
     /// Queues a message at once, however many are queued: [`Session::poll_room`] before and after

@@ -17,7 +17,7 @@ use spikard::protocol::websocket::close::Close;
 use spikard::protocol::websocket::frame;
 use spikard::server::limits::Limits as ServerLimits;
 use spikard::server::listener::{Listener, Server};
-use spikard::server::shutdown::{self, Cause, Stop, StopSender};
+use spikard::server::shutdown::{self, Cause, Stop, StopReceiver, StopSender};
 use spikard::server::websocket::{Closed, Driver, Incoming, Limits, Outgoing, Session, open};
 use spikard::server::{Answer, Application, Exchange, Fault, UpgradedIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -612,7 +612,7 @@ fn silence_is_pinged_and_an_answer_keeps_the_connection() {
 fn no_answer_to_a_ping_ends_the_session() {
     let limits = Limits {
         ping_interval: Some(SHORT),
-        ping_timeout: SHORT,
+        ping_timeout: Some(SHORT),
         ..Limits::default()
     };
     local(async {
@@ -633,7 +633,7 @@ fn a_slow_application_is_not_taken_for_a_silent_peer() {
     let brief = Duration::from_millis(1);
     let limits = Limits {
         ping_interval: Some(brief),
-        ping_timeout: brief,
+        ping_timeout: Some(brief),
         ..Limits::default()
     };
     local(async {
@@ -843,7 +843,7 @@ fn an_idle_session_takes_little_memory() {
 }
 
 /// Echoes what comes over a WebSocket and answers 200 to everything else.
-struct Echo(StopSender);
+struct Echo(StopReceiver);
 
 impl Application for Echo {
     fn call<E: Exchange>(
@@ -851,7 +851,7 @@ impl Application for Echo {
         _head: Head,
         exchange: E,
     ) -> impl Future<Output = Answer> + 'static {
-        let stop = self.0.subscribe();
+        let stop = self.0.clone();
         async move {
             if !exchange.capabilities().websocket {
                 return Answer::Response(Response::new(ResponseBody::Empty));
@@ -880,10 +880,33 @@ impl Application for Echo {
 async fn serve() -> (Rc<Server<Echo>>, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let app = Rc::new(Echo(shutdown::channel().0));
-    let server = Rc::new(Server::new(app, ServerLimits::default(), None));
+    let (sender, receiver) = shutdown::channel();
+    let app = Rc::new(Echo(receiver));
+    let server = Rc::new(Server::new(app, ServerLimits::default(), None, sender));
     server.listen(Listener::Tcp(listener));
     (server, TcpStream::connect(address).await.unwrap())
+}
+
+#[test]
+fn a_server_that_stops_closes_its_websockets() {
+    local(async {
+        for (cause, code) in [(Cause::Shutdown, 1001), (Cause::Restart, 1012)] {
+            let (server, stream) = serve().await;
+            let (mut client, _) = client_async("ws://localhost/", stream).await.unwrap();
+            let stopping = server.stop(Duration::from_secs(30), cause);
+            let closed = async {
+                let message = client.next().await.unwrap().unwrap();
+                // The answer to the close goes out with the next read.
+                assert!(client.next().await.is_none());
+                message
+            };
+            let (cut, message) = tokio::join!(stopping, closed);
+            let Message::Close(Some(close)) = message else {
+                panic!("expected a close frame, got {message:?}");
+            };
+            assert_eq!((u16::from(close.code), cut), (code, 0));
+        }
+    });
 }
 
 #[test]

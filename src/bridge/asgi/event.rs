@@ -7,7 +7,9 @@ use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyString, PyTuple};
 
 use crate::bridge::{buffer, errors};
 use crate::protocol::asgi::http::SendEvent;
+use crate::protocol::asgi::websocket;
 use crate::protocol::asgi::{EventError, Fields};
+use crate::protocol::websocket::close::NORMAL;
 
 /// Reads an event of the HTTP protocol.
 pub(super) fn http(event: &Bound<'_, PyAny>) -> PyResult<SendEvent> {
@@ -33,6 +35,39 @@ pub(super) fn http(event: &Bound<'_, PyAny>) -> PyResult<SendEvent> {
         }),
         other => Err(errors::event_error(&EventError::UnknownType {
             protocol: "http",
+            got: shortened(other),
+        })),
+    }
+}
+
+/// Reads an event of the WebSocket protocol.
+pub(super) fn websocket(event: &Bound<'_, PyAny>) -> PyResult<websocket::SendEvent> {
+    let py = event.py();
+    let event = Event::new(event)?;
+    let kind = event.kind("websocket")?;
+    match kind.to_str()? {
+        "websocket.send" => Ok(websocket::SendEvent::Send {
+            text: event.text("websocket.send", intern!(py, "text"))?,
+            bytes: event.optional_bytes("websocket.send", intern!(py, "bytes"))?,
+        }),
+        "websocket.accept" => Ok(websocket::SendEvent::Accept {
+            subprotocol: event.string("websocket.accept", "subprotocol")?,
+            headers: event.headers("websocket.accept")?,
+        }),
+        "websocket.close" => Ok(websocket::SendEvent::Close {
+            code: event.code()?,
+            reason: event.string("websocket.close", "reason")?.unwrap_or_default(),
+        }),
+        "websocket.http.response.start" => Ok(websocket::SendEvent::ResponseStart {
+            status: event.status("websocket.http.response.start")?,
+            headers: event.headers("websocket.http.response.start")?,
+        }),
+        "websocket.http.response.body" => Ok(websocket::SendEvent::ResponseBody {
+            body: event.bytes("websocket.http.response.body", intern!(py, "body"))?,
+            more: event.flag("websocket.http.response.body", intern!(py, "more_body"))?,
+        }),
+        other => Err(errors::event_error(&EventError::UnknownType {
+            protocol: "websocket",
             got: shortened(other),
         })),
     }
@@ -94,6 +129,51 @@ impl<'a, 'py> Event<'a, 'py> {
                 Err(_) => Err(wrong_type(event, "more_body", "a bool", &value)),
             },
         }
+    }
+
+    /// A key that may be absent or None.
+    fn given(&self, key: &Bound<'py, PyString>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        Ok(self.0.get_item(key)?.filter(|value| !value.is_none()))
+    }
+
+    fn text(&self, event: &'static str, key: &Bound<'py, PyString>) -> PyResult<Option<Bytes>> {
+        let Some(text) = self.given(key)? else { return Ok(None) };
+        let Ok(text) = text.cast::<PyString>() else {
+            return Err(wrong_type(event, "text", "a str", &text));
+        };
+        Ok(Some(Bytes::copy_from_slice(text.to_str()?.as_bytes())))
+    }
+
+    fn optional_bytes(
+        &self,
+        event: &'static str,
+        key: &Bound<'py, PyString>,
+    ) -> PyResult<Option<Bytes>> {
+        let Some(bytes) = self.given(key)? else { return Ok(None) };
+        match buffer::from_bytes_like(&bytes) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(_) => Err(wrong_type(event, "bytes", "bytes", &bytes)),
+        }
+    }
+
+    fn string(&self, event: &'static str, key: &'static str) -> PyResult<Option<String>> {
+        let Some(text) = self.given(&PyString::intern(self.0.py(), key))? else {
+            return Ok(None);
+        };
+        match text.cast::<PyString>() {
+            Ok(text) => Ok(Some(text.to_str()?.to_owned())),
+            Err(_) => Err(wrong_type(event, key, "a str", &text)),
+        }
+    }
+
+    fn code(&self) -> PyResult<i64> {
+        let Some(code) = self.given(intern!(self.0.py(), "code"))? else {
+            return Ok(NORMAL.into());
+        };
+        if !code.is_instance_of::<PyInt>() || code.is_instance_of::<PyBool>() {
+            return Err(wrong_type("websocket.close", "code", "an int", &code));
+        }
+        Ok(code.extract().unwrap_or(i64::MAX))
     }
 
     fn bytes(&self, event: &'static str, key: &Bound<'py, PyString>) -> PyResult<Bytes> {

@@ -3,8 +3,7 @@
 mod event;
 mod http;
 pub(super) mod scope;
-
-pub(super) use http::serve as serve_http;
+mod websocket;
 
 use std::future::Future;
 use std::rc::Rc;
@@ -14,6 +13,7 @@ use pyo3::types::PyDict;
 
 use super::errors;
 use super::reactor::Core;
+use super::websocket::Settings as WebSocketSettings;
 use crate::message::head::Head;
 use crate::server::{Answer, Application, Exchange, Fault};
 
@@ -26,6 +26,7 @@ pub(super) struct AsgiApplication {
     /// Called with an exception that the application raised, or with a text.
     log: Py<PyAny>,
     scope: scope::Settings,
+    websocket: WebSocketSettings,
 }
 
 impl AsgiApplication {
@@ -36,6 +37,7 @@ impl AsgiApplication {
         log: Py<PyAny>,
         root_path: &str,
         state: Option<Py<PyDict>>,
+        websocket: WebSocketSettings,
     ) -> Self {
         Self {
             callable,
@@ -45,6 +47,7 @@ impl AsgiApplication {
                 root_path: root_path.trim_end_matches('/').to_owned(),
                 state,
             },
+            websocket,
         }
     }
 
@@ -77,6 +80,20 @@ fn is_coroutine(object: &Bound<'_, PyAny>) -> bool {
     unsafe { pyo3::ffi::PyCoro_CheckExact(object.as_ptr()) == 1 }
 }
 
+/// Serves one request or WebSocket.
+pub(super) async fn serve<E: Exchange>(
+    app: Rc<AsgiApplication>,
+    core: Rc<Core>,
+    head: Head,
+    exchange: E,
+) -> Answer {
+    if exchange.capabilities().websocket {
+        // Boxed, so that an ordinary request does not carry the room for it.
+        return Box::pin(websocket::serve(app, core, head)).await;
+    }
+    http::serve(app, core, head, exchange).await
+}
+
 impl Application for AsgiApplication {
     fn call<E: Exchange>(
         self: &Rc<Self>,
@@ -87,7 +104,7 @@ impl Application for AsgiApplication {
         let app = Rc::clone(self);
         async move {
             match Core::current() {
-                Some(core) => http::serve(app, core, head, exchange).await,
+                Some(core) => serve(app, core, head, exchange).await,
                 None => Answer::Abort,
             }
         }

@@ -7,7 +7,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
-use crate::message::head::{Connection, Endpoint, Head, Tls};
+use crate::message::head::{Connection, Endpoint, Head, Scheme, Tls};
 use crate::server::Capabilities;
 
 /// What of a scope is the same for all requests of one application.
@@ -40,6 +40,30 @@ pub(super) fn http<'py>(
     if capabilities.trailers {
         extensions.set_item(intern!(py, "http.response.trailers"), PyDict::new(py))?;
     }
+    if fill(py, &scope, settings, head, extensions)? {
+        Ok(Ok(scope))
+    } else {
+        Ok(Err(NulInPath))
+    }
+}
+
+/// The scope of a WebSocket whose client offers these subprotocols.
+pub(super) fn websocket<'py>(
+    py: Python<'py>,
+    settings: &Settings,
+    head: &Head,
+    subprotocols: &[String],
+) -> PyResult<Result<Bound<'py, PyDict>, NulInPath>> {
+    let scope = PyDict::new(py);
+    scope.set_item(intern!(py, "type"), intern!(py, "websocket"))?;
+    let scheme = match head.connection.scheme {
+        Scheme::Http => intern!(py, "ws"),
+        Scheme::Https => intern!(py, "wss"),
+    };
+    scope.set_item(intern!(py, "scheme"), scheme)?;
+    scope.set_item(intern!(py, "subprotocols"), PyList::new(py, subprotocols)?)?;
+    let extensions = PyDict::new(py);
+    extensions.set_item(intern!(py, "websocket.http.response"), PyDict::new(py))?;
     if fill(py, &scope, settings, head, extensions)? {
         Ok(Ok(scope))
     } else {

@@ -22,11 +22,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tokio::task::{spawn_blocking, spawn_local};
 
-use super::asgi::{AsgiApplication, serve_http};
+use super::asgi::{self, AsgiApplication};
 use super::errors;
 use super::outlet::Driven;
 use super::reactor::Core as Reactor;
 use super::task::{Started, Tasks};
+use super::websocket::Settings;
 use crate::message::body::{Aborted, BodyError, ResponseBody};
 use crate::message::head::Head;
 use crate::message::problem::Problem;
@@ -97,7 +98,12 @@ struct Passage {
 
 impl NativeApplication {
     /// The application for one run: `state` is what its lifespan stored.
-    pub(crate) fn new(py: Python<'_>, native: Arc<Native>, state: Option<&Py<PyDict>>) -> Self {
+    pub(crate) fn new(
+        py: Python<'_>,
+        native: Arc<Native>,
+        state: Option<&Py<PyDict>>,
+        websocket: &Settings,
+    ) -> Self {
         let mount = |id: &RouteId| match native.pipeline.route(*id) {
             Target::Endpoint(_) => None,
             Target::Mount(prefix, application) => Some((
@@ -108,6 +114,7 @@ impl NativeApplication {
                     native.names.log.clone_ref(py),
                     &format!("{}{prefix}", native.root_path),
                     state.map(|state| state.clone_ref(py)),
+                    websocket.clone(),
                 )),
             )),
         };
@@ -175,7 +182,7 @@ impl NativeApplication {
             }
             Decision::Mounted { id, .. } => match self.mount(id) {
                 Some(mount) => {
-                    let answer = serve_http(mount, reactor, head, exchange).await;
+                    let answer = asgi::serve(mount, reactor, head, exchange).await;
                     finish_answer(native, &ticket, answer)
                 }
                 None => Answer::Response(native.finished(&ticket, answer(&Problem::not_found()))),

@@ -1,8 +1,8 @@
 //! Frames of a server (RFC 6455 §5): a decoder that takes bytes as they come, and an encoder.
 //!
 //! The decoder refuses a frame at the first byte that breaks a rule, holds no more than the
-//! message under way, and asks for no more memory than has been filled so far (doubling), so a
-//! length that is only claimed costs nothing.
+//! message under way, and asks for memory by what has been filled so far, so a length that is
+//! only claimed costs nothing.
 
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
@@ -422,12 +422,16 @@ impl Message {
     fn append(&mut self, payload: &mut Payload, masked: &[u8]) -> Result<(), Violation> {
         /// What a frame's payload gets at once, in bytes; beyond it memory follows what came.
         const AT_ONCE_BYTES: usize = 4096;
+        /// From this length on, in bytes, memory grows fourfold: an allocator may keep every
+        /// earlier piece for a while, and what is not filled is not touched.
+        const LONG_BYTES: usize = 1 << 20;
         let start = self.data.len();
         if self.data.capacity() - start < masked.len() {
             let room = payload
                 .remaining
                 .min(AT_ONCE_BYTES.max(start))
                 .max(masked.len());
+            let room = if start < LONG_BYTES { room } else { room.max(3 * start) };
             self.data.reserve(room);
         }
         self.data.extend_from_slice(masked);

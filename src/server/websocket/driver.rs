@@ -23,9 +23,6 @@ use crate::server::shutdown::{Cause, Stop, StopReceiver};
 const READ_BYTES: usize = 4096;
 /// The most that is read at once inside a long message, in bytes.
 const LONG_READ_BYTES: usize = 64 * 1024;
-/// The most messages that wait for the application. They come from one read: while any waits,
-/// nothing is read.
-const MAX_INBOX: usize = 16;
 
 /// The future that a session's connection lives as long as.
 ///
@@ -186,7 +183,7 @@ impl Driver {
     }
 
     fn is_full(&self) -> bool {
-        self.shared.state.borrow().inbox.len() >= MAX_INBOX
+        self.shared.state.borrow().inbox.len() >= self.limits.max_waiting_messages
     }
 
     /// Whether the application has not taken what has come.
@@ -358,7 +355,9 @@ impl Driver {
             return None;
         }
         let ping = match (self.phase, self.pinged) {
-            (Phase::Open, Some(pinged)) => Some(pinged + self.limits.ping_timeout),
+            (Phase::Open, Some(pinged)) => {
+                self.limits.ping_timeout.map(|timeout| pinged + timeout)
+            }
             (Phase::Open, None) => self
                 .limits
                 .ping_interval
