@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Awaitable, Callable, Sequence
 
+    from spikard._spikard import Reactor
     from spikard.config import ServerConfig
     from spikard_asgi.application import Application, Receive, Scope, Send
 
@@ -82,11 +83,12 @@ class ServerThread:
         try:
             try:
                 with reactor_on(self._loop) as reactor:
-                    server = Server(self._application, self._config, self._sockets, reactor)
-                    serving = serve_until(
-                        server, self._stopped, partial(self.ready.set_result, None)
-                    )
+                    serving = self._serving(reactor)
+                    # Whoever keeps an exception of the application keeps this frame, and a reactor
+                    # must not be dropped on another thread.
+                    del reactor
                     self._main = self._loop.create_task(serving, name="spikard server")
+                    del serving
                     run_to_end(self._loop, self._main)
             finally:
                 self._loop.close()
@@ -96,6 +98,10 @@ class ServerThread:
             self.ended.set_exception(error)
         else:
             self.ended.set_result(None)
+
+    async def _serving(self, reactor: Reactor) -> None:
+        server = Server(self._application, self._config, self._sockets, reactor)
+        await serve_until(server, self._stopped, partial(self.ready.set_result, None))
 
     async def _stopped(self) -> None:
         waiting = asyncio.ensure_future(self._stop.wait())

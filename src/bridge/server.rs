@@ -42,14 +42,7 @@ impl AsgiServer {
     ) -> PyResult<Self> {
         let (stop, receiver) = shutdown::channel();
         let websocket = websocket(config, receiver)?;
-        let app = AsgiApplication::new(
-            application,
-            as_coroutine,
-            log,
-            root_path,
-            state,
-            websocket,
-        );
+        let app = AsgiApplication::new(application, as_coroutine, log, root_path, state, websocket);
         Ok(Self(server(app, config, stop)?))
     }
 
@@ -131,11 +124,7 @@ impl NativeServer {
     }
 }
 
-fn server<A: Application>(
-    app: A,
-    config: &[u8],
-    stop: StopSender,
-) -> PyResult<Rc<Server<A>>> {
+fn server<A: Application>(app: A, config: &[u8], stop: StopSender) -> PyResult<Rc<Server<A>>> {
     let tls =
         TlsAcceptor::from_json(config).map_err(|error| PyValueError::new_err(error.to_string()))?;
     let limits = Limits::from_json(config)
@@ -156,7 +145,11 @@ fn websocket(config: &[u8], stop: StopReceiver) -> PyResult<Settings> {
 }
 
 fn cause(restart: bool) -> Cause {
-    if restart { Cause::Restart } else { Cause::Shutdown }
+    if restart {
+        Cause::Restart
+    } else {
+        Cause::Shutdown
+    }
 }
 
 fn listen<A: Application>(

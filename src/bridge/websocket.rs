@@ -162,7 +162,9 @@ impl Channel {
             return awaitable::ready(&self.dialect.incoming(py, incoming)?);
         }
         let future = awaitable::future(&self.core, py)?;
-        self.receivers.borrow_mut().push_back(future.clone().unbind());
+        self.receivers
+            .borrow_mut()
+            .push_back(future.clone().unbind());
         Ok(future)
     }
 
@@ -267,7 +269,9 @@ impl Channel {
         kind: &'static str,
     ) -> PyResult<Bound<'py, PyAny>> {
         let pushed = match &mut *self.stage.borrow_mut() {
-            Stage::Handshake { messages, bytes, .. } => {
+            Stage::Handshake {
+                messages, bytes, ..
+            } => {
                 *bytes += match &message {
                     Outgoing::Text(payload) | Outgoing::Binary(payload) => payload.len(),
                 };
@@ -369,7 +373,13 @@ impl Channel {
         py: Python<'py>,
         action: ResponseAction,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let ResponseAction::Write(Write { head, content, then, .. }) = action else {
+        let ResponseAction::Write(Write {
+            head,
+            content,
+            then,
+            ..
+        }) = action
+        else {
             return awaitable::done(py);
         };
         let Content::Bytes(bytes) = content else {
@@ -415,7 +425,10 @@ impl Channel {
 
     fn opened(&self, session: Session) {
         let early = self.stage.replace(Stage::Never);
-        if let Stage::Handshake { messages, close, .. } = early {
+        if let Stage::Handshake {
+            messages, close, ..
+        } = early
+        {
             for message in messages {
                 // It is not closed: it is new.
                 let _ = session.push(message);

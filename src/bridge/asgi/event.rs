@@ -56,7 +56,9 @@ pub(super) fn websocket(event: &Bound<'_, PyAny>) -> PyResult<websocket::SendEve
         }),
         "websocket.close" => Ok(websocket::SendEvent::Close {
             code: event.code()?,
-            reason: event.string("websocket.close", "reason")?.unwrap_or_default(),
+            reason: event
+                .string("websocket.close", "reason")?
+                .unwrap_or_default(),
         }),
         "websocket.http.response.start" => Ok(websocket::SendEvent::ResponseStart {
             status: event.status("websocket.http.response.start")?,
@@ -137,7 +139,9 @@ impl<'a, 'py> Event<'a, 'py> {
     }
 
     fn text(&self, event: &'static str, key: &Bound<'py, PyString>) -> PyResult<Option<Bytes>> {
-        let Some(text) = self.given(key)? else { return Ok(None) };
+        let Some(text) = self.given(key)? else {
+            return Ok(None);
+        };
         let Ok(text) = text.cast::<PyString>() else {
             return Err(wrong_type(event, "text", "a str", &text));
         };
@@ -149,7 +153,9 @@ impl<'a, 'py> Event<'a, 'py> {
         event: &'static str,
         key: &Bound<'py, PyString>,
     ) -> PyResult<Option<Bytes>> {
-        let Some(bytes) = self.given(key)? else { return Ok(None) };
+        let Some(bytes) = self.given(key)? else {
+            return Ok(None);
+        };
         match buffer::from_bytes_like(&bytes) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(_) => Err(wrong_type(event, "bytes", "bytes", &bytes)),

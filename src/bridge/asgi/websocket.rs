@@ -36,7 +36,10 @@ pub(in crate::bridge) async fn serve(
     let mut awaited = Awaited(Some(channel));
     let mut started = false;
     let answer = poll_fn(|cx| {
-        let channel = awaited.0.as_ref().expect("it is taken out only when the answer is there");
+        let channel = awaited
+            .0
+            .as_ref()
+            .expect("it is taken out only when the answer is there");
         channel.set_connection(cx.waker());
         if !started {
             started = true;
@@ -67,7 +70,9 @@ fn start(
             Started::Finished(result) => ended(py, app, channel, &result),
             Started::Waiting(task) => {
                 let (app, channel) = (Rc::clone(app), Rc::clone(channel));
-                task.leave(Box::new(move |py, result| ended(py, &app, &channel, &result)));
+                task.leave(Box::new(move |py, result| {
+                    ended(py, &app, &channel, &result)
+                }));
             }
         }
     });
@@ -85,16 +90,12 @@ fn coroutine<'py>(
     };
     let receive = Bound::new(py, Receive { key })?;
     let send = Bound::new(py, Send { key })?;
-    app.coroutine(scope, receive.as_any(), send.as_any()).map(Some)
+    app.coroutine(scope, receive.as_any(), send.as_any())
+        .map(Some)
 }
 
 /// The application has returned or raised.
-fn ended(
-    py: Python<'_>,
-    app: &AsgiApplication,
-    channel: &Channel,
-    result: &PyResult<Py<PyAny>>,
-) {
+fn ended(py: Python<'_>, app: &AsgiApplication, channel: &Channel, result: &PyResult<Py<PyAny>>) {
     match result {
         Err(error) => {
             app.log_exception(py, error);
@@ -103,10 +104,16 @@ fn ended(
         Ok(_) => match channel.ended(Ended::Returned) {
             Unfinished::Complete | Unfinished::Close(_) => {}
             Unfinished::ServerError => {
-                app.log(py, "the application returned without an answer to the handshake");
+                app.log(
+                    py,
+                    "the application returned without an answer to the handshake",
+                );
             }
             Unfinished::Cut => {
-                app.log(py, "the application returned before its response was complete");
+                app.log(
+                    py,
+                    "the application returned before its response was complete",
+                );
             }
         },
     }

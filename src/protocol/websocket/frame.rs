@@ -422,16 +422,20 @@ impl Message {
     fn append(&mut self, payload: &mut Payload, masked: &[u8]) -> Result<(), Violation> {
         /// What a frame's payload gets at once, in bytes; beyond it memory follows what came.
         const AT_ONCE_BYTES: usize = 4096;
-        /// From this length on, in bytes, memory grows fourfold: an allocator may keep every
+        /// From this length on, in bytes, memory grows eightfold: an allocator may keep every
         /// earlier piece for a while, and what is not filled is not touched.
-        const LONG_BYTES: usize = 1 << 20;
+        const LONG_BYTES: usize = 256 * 1024;
         let start = self.data.len();
         if self.data.capacity() - start < masked.len() {
             let room = payload
                 .remaining
                 .min(AT_ONCE_BYTES.max(start))
                 .max(masked.len());
-            let room = if start < LONG_BYTES { room } else { room.max(3 * start) };
+            let room = if start < LONG_BYTES {
+                room
+            } else {
+                room.max(7 * start)
+            };
             self.data.reserve(room);
         }
         self.data.extend_from_slice(masked);

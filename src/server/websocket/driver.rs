@@ -355,9 +355,7 @@ impl Driver {
             return None;
         }
         let ping = match (self.phase, self.pinged) {
-            (Phase::Open, Some(pinged)) => {
-                self.limits.ping_timeout.map(|timeout| pinged + timeout)
-            }
+            (Phase::Open, Some(pinged)) => self.limits.ping_timeout.map(|timeout| pinged + timeout),
             (Phase::Open, None) => self
                 .limits
                 .ping_interval

@@ -106,8 +106,14 @@ mod tests {
                 "ws_close_timeout": 4.0, "write_stall_timeout": 3.0}"#,
         )
         .unwrap();
-        assert_eq!((limits.frames.max_message_bytes, limits.frames.max_fragments), (9, 8));
-        assert_eq!((limits.max_waiting_messages, limits.max_queued_bytes), (7, 6));
+        assert_eq!(
+            (limits.frames.max_message_bytes, limits.frames.max_fragments),
+            (9, 8)
+        );
+        assert_eq!(
+            (limits.max_waiting_messages, limits.max_queued_bytes),
+            (7, 6)
+        );
         assert_eq!(limits.ping_interval, None);
         assert_eq!(limits.ping_timeout, Some(Duration::from_millis(500)));
         assert_eq!(limits.close_timeout, Duration::from_secs(4));
