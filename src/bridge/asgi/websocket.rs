@@ -71,7 +71,7 @@ fn start(
             Started::Waiting(task) => {
                 let (app, channel) = (Rc::clone(app), Rc::clone(channel));
                 task.leave(Box::new(move |py, result| {
-                    ended(py, &app, &channel, &result)
+                    ended(py, &app, &channel, &result);
                 }));
             }
         }
@@ -167,13 +167,11 @@ struct Receive {
 #[pymethods]
 impl Receive {
     fn __call__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        match Channel::of(self.key) {
-            Some(channel) => channel.receive(py),
-            None => {
-                let end = Incoming::Closed(Close::of(ABNORMAL, ""));
-                awaitable::ready(&Events.incoming(py, end)?)
-            }
+        if let Some(channel) = Channel::of(self.key) {
+            return channel.receive(py);
         }
+        let end = Incoming::Closed(Close::of(ABNORMAL, ""));
+        awaitable::ready(&Events.incoming(py, end)?)
     }
 }
 
