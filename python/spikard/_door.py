@@ -163,23 +163,28 @@ def _filtered(
     return filtered()
 
 
-async def asgi(app: Spikard, scope: Any, receive: Any, send: Any) -> None:
-    """Serve one ASGI connection of another server."""
+async def asgi(
+    app: Spikard, scope: Any, receive: Any, send: Any, *, core: Core | None = None
+) -> None:
+    """Serve one ASGI connection of another server.
+
+    `core` is the application compiled for another configuration than its own.
+    """
     kind = scope["type"]
     if kind == "lifespan":
         await _lifespan(app, scope, receive, send)
     elif kind == "http":
-        await _http(app, scope, receive, send)
+        await _http(app, core or app._core(), scope, receive, send)  # noqa: SLF001  # made once
     else:
         raise NotAvailableError(f"{kind} connections behind another server are not available yet")
 
 
-async def _http(app: Spikard, scope: Any, receive: Any, send: Any) -> None:
+async def _http(app: Spikard, core: Core, scope: Any, receive: Any, send: Any) -> None:
     extensions = scope.get("extensions") or {}
     exchange = AsgiExchange(
         receive, send, can_hint="http.response.early_hint" in extensions
     )
-    answered = await answer(app, app._core(), head_of(scope), exchange)  # noqa: SLF001  # made once
+    answered = await answer(app, core, head_of(scope), exchange)
     headers = answered.headers
     if answered.stream is None and not any(name == b"content-length" for name, _ in headers):
         if answered.status not in (204, 304):

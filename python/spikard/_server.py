@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import signal
 import sys
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from spikard._spikard import Core, Reactor
+    from spikard_asgi.application import Application
 
 logger = logging.getLogger("spikard.error")
 
@@ -99,6 +101,7 @@ class Server:
             cut = await self._server.stop(self._reactor, grace)
             if cut:
                 logger.warning("cut %d connections that were still at work", cut)
+            self._server = None
         await self._lifespan.shutdown()
 
     def stop_now(self) -> None:
@@ -109,6 +112,16 @@ class Server:
     async def abandon(self) -> None:
         """End a start-up that was cut short: nobody is left who could shut down."""
         await self._lifespan.abandon()
+
+
+def _callable_for(application: Any, config: ServerConfig) -> Application:
+    """Return the ASGI callable of an application, a `Spikard` one under this configuration."""
+    core = _core(application, config)
+    if core is None:
+        return single_callable(application)
+    from spikard import _door
+
+    return functools.partial(_door.asgi, application, core=core)
 
 
 def _core(application: Any, config: ServerConfig) -> Core | None:
@@ -174,7 +187,8 @@ async def serve(
             else:
                 from spikard._thread import serve_beside
 
-                await serve_beside(loop, application, config, sockets, stop.wait, announce)
+                called = _callable_for(application, config)
+                await serve_beside(loop, called, config, sockets, stop.wait, announce)
         if stop.is_interrupted:
             raise KeyboardInterrupt
     finally:

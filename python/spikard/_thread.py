@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import traceback
 from collections import deque
 from concurrent.futures import Future
 from functools import partial
@@ -81,23 +82,32 @@ class ServerThread:
 
     def _run(self) -> None:
         try:
-            try:
-                with reactor_on(self._loop) as reactor:
-                    serving = self._serving(reactor)
-                    # Whoever keeps an exception of the application keeps this frame, and a reactor
-                    # must not be dropped on another thread.
-                    del reactor
-                    self._main = self._loop.create_task(serving, name="spikard server")
-                    del serving
-                    run_to_end(self._loop, self._main)
-            finally:
-                self._loop.close()
+            self._serve()
         except BaseException as error:  # the other thread is told
+            # It must not be the one that drops the server, which the frames hold.
+            chained: BaseException | None = error
+            while chained is not None:
+                traceback.clear_frames(chained.__traceback__)
+                chained = chained.__cause__ or chained.__context__
             if not self.ready.done():
                 self.ready.set_exception(error)
             self.ended.set_exception(error)
         else:
             self.ended.set_result(None)
+
+    def _serve(self) -> None:
+        try:
+            with reactor_on(self._loop) as reactor:
+                serving = self._serving(reactor)
+                # Whoever keeps an exception of the application keeps this frame, and a reactor
+                # must not be dropped on another thread.
+                del reactor
+                self._main = self._loop.create_task(serving, name="spikard server")
+                del serving
+                run_to_end(self._loop, self._main)
+        finally:
+            self._main = None
+            self._loop.close()
 
     async def _serving(self, reactor: Reactor) -> None:
         server = Server(self._application, self._config, self._sockets, reactor)

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
+use pyo3::exceptions::asyncio::CancelledError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
@@ -159,6 +160,8 @@ impl Cycle {
         CYCLES.with(|cycles| cycles.remove(key));
         let unfinished = self.responder.borrow().finish();
         match result {
+            // Cancelled with its connection cut, at the end of the server: nobody's mistake.
+            Err(error) if self.gone.get() && is_cancelled(py, error) => {}
             Err(error) => self.app.log_exception(py, error),
             Ok(_) if self.gone.get() => {}
             Ok(_) => match unfinished {
@@ -375,6 +378,10 @@ impl Cycle {
             }
         }
     }
+}
+
+fn is_cancelled(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<CancelledError>(py)
 }
 
 fn response(head: ResponseHead, body: ResponseBody) -> Response<ResponseBody> {
