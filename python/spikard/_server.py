@@ -102,7 +102,24 @@ class Server:
             if cut:
                 logger.warning("cut %d connections that were still at work", cut)
             self._server = None
-        await self._lifespan.shutdown()
+        try:
+            await asyncio.wait_for(self._lifespan.shutdown(), self._config.shutdown_timeout or None)
+        except asyncio.TimeoutError:
+            logger.error(  # noqa: TRY400  # the traceback would be ours
+                "the application's shutdown took longer than %g seconds",
+                self._config.shutdown_timeout,
+            )
+            await self._lifespan.abandon()
+
+    def reload_tls(self) -> None:
+        """Take certificates anew for new connections; a broken one leaves the old in use."""
+        try:
+            if self._server is not None:
+                self._server.reload_tls()
+        except (OSError, ValueError) as error:
+            logger.error("certificates not reloaded: %s", error)  # noqa: TRY400
+        else:
+            logger.info("certificates reloaded")
 
     def stop_now(self) -> None:
         """Cut all connections."""
@@ -358,6 +375,7 @@ async def _serve_until_signal(
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    loop.add_signal_handler(signal.SIGHUP, server.reload_tls)
     try:
         await starting
         if on_ready is not None:

@@ -231,6 +231,11 @@ class Supervisor:
     def _obey_signals(self) -> None:
         while self._signals:
             number = self._signals.pop(0)
+            if number == signal.SIGHUP:
+                for slot in self._slots:
+                    if slot.process is not None:
+                        slot.process.send_signal(number)
+                continue
             if number == signal.SIGCHLD:
                 continue
             if self._exit_code is None and number != signal.SIGQUIT:
@@ -322,6 +327,12 @@ def _signals(selector: selectors.BaseSelector, heard: Callable[[int], None]) -> 
     selector.register(receiving, selectors.EVENT_READ, receiving)
     stack.callback(selector.unregister, receiving)
     stack.callback(signal.set_wakeup_fd, signal.set_wakeup_fd(sending.fileno()))
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGCHLD):
+    for number in (
+        signal.SIGTERM,
+        signal.SIGINT,
+        signal.SIGQUIT,
+        signal.SIGHUP,
+        signal.SIGCHLD,
+    ):
         stack.callback(signal.signal, number, signal.signal(number, handle))
     return stack

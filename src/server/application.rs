@@ -70,6 +70,10 @@ pub trait Exchange: 'static {
     /// a hint that comes too late is dropped.
     fn early_hints(&mut self, fields: HeaderMap);
 
+    /// Closes the connection once the response has been sent: the peer may take what follows for
+    /// something else. Nothing to do where a stream ends by itself.
+    fn close_after(&mut self) {}
+
     /// What this connection can do beyond a plain response.
     fn capabilities(&self) -> Capabilities;
 }

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -195,15 +195,13 @@ async fn sniff(transport: &mut Transport, activity: &Activity) -> Spoken {
     let mut bytes = [0; PREFACE.len()];
     let mut length = 0;
     while length < PREFACE.len() {
-        if !has_bytes(transport, activity).await {
-            return Spoken::Nothing;
-        }
         let mut buf = ReadBuf::new(&mut bytes[length..]);
-        let read = poll_fn(|cx| Pin::new(&mut *transport).poll_read(cx, &mut buf)).await;
-        let read = read.map(|()| buf.filled().len());
-        match read {
-            Ok(0) | Err(_) => return Spoken::Nothing,
-            Ok(more) => length += more,
+        let read = unless_ordered(activity, |cx| {
+            Pin::new(&mut *transport).poll_read(cx, &mut buf)
+        });
+        match read.await.map(|()| buf.filled().len()) {
+            None | Some(0) => return Spoken::Nothing,
+            Some(more) => length += more,
         }
         if bytes[..length] != PREFACE[..length] {
             return Spoken::Http1(Bytes::copy_from_slice(&bytes[..length]));
@@ -214,14 +212,24 @@ async fn sniff(transport: &mut Transport, activity: &Activity) -> Spoken {
 
 /// Waits for the first byte of a message; `false` when the connection is to be closed instead.
 async fn has_bytes(transport: &mut Transport, activity: &Activity) -> bool {
+    unless_ordered(activity, |cx| transport.poll_readable(cx))
+        .await
+        .is_some()
+}
+
+/// Polls until `work` is done; `None` when it fails or the connection is to be closed instead.
+async fn unless_ordered(
+    activity: &Activity,
+    mut work: impl FnMut(&mut Context<'_>) -> Poll<std::io::Result<()>>,
+) -> Option<()> {
     poll_fn(|cx| {
         activity.set_waker(cx.waker());
         if activity.stop() != Stop::Running {
-            return Poll::Ready(false);
+            return Poll::Ready(None);
         }
         match activity.take_order() {
-            Some(Order::Close | Order::Cut) => Poll::Ready(false),
-            _ => transport.poll_readable(cx).map(|ready| ready.is_ok()),
+            Some(Order::Close | Order::Cut) => Poll::Ready(None),
+            _ => work(cx).map(Result::ok),
         }
     })
     .await

@@ -29,6 +29,8 @@ pub struct Guard {
     carry: Vec<u8>,
     /// Where in `carry` the line that is not complete begins.
     line_start: usize,
+    /// Complete heads so far.
+    heads: u64,
 }
 
 /// What to do with the bytes of one read.
@@ -110,7 +112,13 @@ impl Guard {
             state: State::Head,
             carry: Vec::new(),
             line_start: 0,
+            heads: 0,
         }
+    }
+
+    /// How many complete heads went on so far.
+    pub fn heads(&self) -> u64 {
+        self.heads
     }
 
     /// Whether the stream stands between two messages.
@@ -201,6 +209,7 @@ impl Guard {
                 End::At(end) => {
                     let framing = check_head(&bytes[skipped..end], limits)?;
                     self.state = State::behind(framing);
+                    self.heads += 1;
                     return Ok(Some(end));
                 }
                 End::Open { line_start } => {
@@ -218,6 +227,7 @@ impl Guard {
             End::At(end) => {
                 let framing = check_head(&self.carry[skipped..end], limits)?;
                 self.state = State::behind(framing);
+                self.heads += 1;
                 self.carry = Vec::new();
                 self.line_start = 0;
                 Ok(Some(end - before))

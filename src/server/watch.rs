@@ -309,7 +309,15 @@ impl Watch {
                 matches!(activity.phase.get(), Phase::Idle | Phase::FirstByte)
                     && activity.order.get() != Some(Order::Close)
             })
-            .max_by_key(|activity| now.wrapping_sub(activity.since.get()));
+            // Of several that are as old the first one came first.
+            .reduce(|oldest, activity| {
+                let age = |activity: &Activity| now.wrapping_sub(activity.since.get());
+                if age(activity) > age(oldest) {
+                    activity
+                } else {
+                    oldest
+                }
+            });
         if let Some(activity) = longest {
             activity.give(Order::Close);
         }

@@ -280,6 +280,7 @@ impl Cycle {
         if excess > 0 {
             let message = format!("the response body is {excess} bytes longer than declared");
             self.app.log(py, &message);
+            self.exchange.borrow_mut().close_after();
         }
         let Content::Bytes(bytes) = content else {
             return Err(errors::protocol_error(

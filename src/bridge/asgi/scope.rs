@@ -146,7 +146,8 @@ fn method<'py>(py: Python<'py>, method: &Method) -> Bound<'py, PyString> {
     match *method {
         Method::GET => intern!(py, "GET").clone(),
         Method::POST => intern!(py, "POST").clone(),
-        _ => PyString::new(py, method.as_str()),
+        // ASGI gives methods in upper case; the protocol tells `get` from `GET`.
+        _ => PyString::new(py, &method.as_str().to_ascii_uppercase()),
     }
 }
 

@@ -59,6 +59,19 @@ impl Http1Exchange {
     }
 }
 
+/// What hyper found wrong with a body: its own limits on trailers, or a peer that has gone.
+fn fault_of(error: &hyper::Error) -> BodyError {
+    let cause = std::error::Error::source(error)
+        .and_then(|cause| cause.downcast_ref::<std::io::Error>())
+        .map(std::io::Error::kind);
+    match cause {
+        Some(std::io::ErrorKind::InvalidData | std::io::ErrorKind::InvalidInput) => {
+            BodyError::Malformed
+        }
+        _ => BodyError::Gone,
+    }
+}
+
 /// Whether a comma-separated field has this token (RFC 9110 §5.6.1).
 fn lists(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> bool {
     headers
@@ -100,8 +113,12 @@ impl Exchange for Http1Exchange {
                         return Poll::Ready(Some(Ok(self.gathered.split().freeze())));
                     }
                 }
-                Poll::Ready(Some(Err(_))) => {
-                    return self.fail(self.shared.fault.get().unwrap_or(BodyError::Gone));
+                Poll::Ready(Some(Err(error))) => {
+                    let error = self.shared.fault.get().unwrap_or_else(|| fault_of(&error));
+                    if error == BodyError::Malformed {
+                        self.shared.fault.set(Some(error));
+                    }
+                    return self.fail(error);
                 }
                 Poll::Ready(None) => self.ended = true,
                 Poll::Pending if self.gathered.is_empty() => {
@@ -144,6 +161,10 @@ impl Exchange for Http1Exchange {
         }
         interim.extend_from_slice(b"\r\n");
         self.shared.activity.wake();
+    }
+
+    fn close_after(&mut self) {
+        self.shared.close_after.set(true);
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -67,6 +67,10 @@ pub struct Shared {
     requests: Cell<u64>,
     /// What is wrong with the body of the request in flight.
     fault: Cell<Option<BodyError>>,
+    /// The request whose body breaks the framing rules.
+    broken: Cell<Option<u64>>,
+    /// Set when the connection is not worth keeping after the response in flight.
+    close_after: Cell<bool>,
     /// Set when the guard refused a message that has not reached the application.
     refused: Cell<Option<StatusCode>>,
     /// Interim responses to write before anything else.
@@ -85,6 +89,8 @@ impl Shared {
             requests: Cell::new(0),
             fault: Cell::new(None),
             refused: Cell::new(None),
+            close_after: Cell::new(false),
+            broken: Cell::new(None),
             interim: RefCell::new(BytesMut::new()),
             upgrade: RefCell::new(None),
         }
@@ -92,10 +98,19 @@ impl Shared {
 
     fn begin_request(&self) {
         self.in_flight.set(true);
-        self.fault.set(None);
         self.requests.set(self.requests.get() + 1);
+        let is_broken = self.broken.get() == Some(self.requests.get());
+        self.fault.set(is_broken.then_some(BodyError::Malformed));
         self.activity.reset_body();
         self.activity.enter(Phase::Handling);
+    }
+
+    /// Notes that the body of a request, counted from 1, breaks the framing rules.
+    fn break_request(&self, request: u64) {
+        self.broken.set(Some(request));
+        if self.requests.get() == request {
+            self.fault.set(Some(BodyError::Malformed));
+        }
     }
 
     fn end_request(&self) {
@@ -164,9 +179,12 @@ pub async fn run<A: Application>(
         let mut wire = wire.borrow_mut();
         wire.settle(cx);
         match shared.refused.get() {
-            Some(status) if !shared.in_flight.get() && !shared.activity.is_write_blocked() => {
+            _ if !shared.is_quiet() => Poll::Pending,
+            // hyper may still hold whole requests that came before the bad one.
+            Some(status) if shared.requests.get() == wire.requests() => {
                 Poll::Ready(End::Close(Some(status)))
             }
+            None if shared.close_after.get() => Poll::Ready(End::Close(None)),
             _ => Poll::Pending,
         }
     })
@@ -207,6 +225,11 @@ enum End {
 }
 
 impl Shared {
+    /// Whether no request is being answered and all output has gone.
+    fn is_quiet(&self) -> bool {
+        !self.in_flight.get() && !self.activity.is_write_blocked()
+    }
+
     fn is_idle(&self) -> bool {
         !self.in_flight.get()
             && self.activity.phase() == Phase::Idle

@@ -13,7 +13,6 @@ use super::super::guard::{Guard, Verdict};
 use super::super::transport::Transport;
 use super::super::watch::Phase;
 use super::Shared;
-use crate::message::body::BodyError;
 
 /// Up to this many bytes head and body are copied together: the kernel takes one buffer faster
 /// than two.
@@ -24,8 +23,12 @@ pub(super) struct Wire {
     transport: Transport,
     prefix: Bytes,
     guard: Guard,
+    /// How many requests the connection had before the guard began to count.
+    first_request: u64,
     shared: Rc<Shared>,
     peer_closed: bool,
+    /// A body broke the framing rules: nothing behind it is read.
+    is_refused: bool,
     /// Room for a head and a small body side by side.
     gathered: Vec<u8>,
 }
@@ -40,8 +43,10 @@ impl Wire {
             transport,
             prefix,
             guard: Guard::new(),
+            first_request: shared.requests.get(),
             shared,
             peer_closed: false,
+            is_refused: false,
             gathered: Vec::new(),
         }
     }
@@ -54,6 +59,11 @@ impl Wire {
     /// See [`Transport::has_hung_up`].
     pub(super) fn has_hung_up(&self) -> bool {
         self.transport.has_hung_up()
+    }
+
+    /// How many requests of this connection were let through so far.
+    pub(super) fn requests(&self) -> u64 {
+        self.first_request + self.guard.heads()
     }
 
     /// See [`Guard::is_between_messages`].
@@ -90,7 +100,7 @@ impl Wire {
 
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let shared = &self.shared;
-        if shared.refused.get().is_some() || self.guard.is_held() {
+        if self.is_refused || shared.refused.get().is_some() || self.guard.is_held() {
             shared.activity.set_reading(false);
             return Poll::Pending;
         }
@@ -121,10 +131,21 @@ impl Wire {
                 }
                 Poll::Ready(Ok(()))
             }
-            Verdict::Refuse { in_body: true, .. } => {
-                shared.fault.set(Some(BodyError::Malformed));
-                buf.set_filled(before);
-                Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
+            Verdict::Refuse {
+                in_body: true,
+                deliver,
+                ..
+            } => {
+                // hyper would end the connection at an error; the request still gets its answer.
+                shared.break_request(self.first_request + self.guard.heads());
+                self.is_refused = true;
+                buf.set_filled(before + deliver);
+                cx.waker().wake_by_ref();
+                if deliver > 0 {
+                    Poll::Ready(Ok(()))
+                } else {
+                    Poll::Pending
+                }
             }
             Verdict::Refuse {
                 deliver, status, ..
