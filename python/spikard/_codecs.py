@@ -133,7 +133,7 @@ class PydanticCodec(Codec):
         from pydantic import TypeAdapter
 
         self.type = target
-        adapter: Any = TypeAdapter(_pydantic_annotation(target))
+        adapter: Any = TypeAdapter(pydantic_annotation(target))
         self._adapter = adapter
 
         def decode_json(data: Any) -> Any:
@@ -163,11 +163,11 @@ class PydanticCodec(Codec):
 class UnionCodec(Codec):
     """A union that msgspec cannot tell apart: the first member that takes the value wins."""
 
-    __slots__ = ("_members",)
+    __slots__ = ("members",)
 
     def __init__(self, target: Any, members: list[Codec]) -> None:
         self.type = target
-        self._members = members
+        self.members = members
 
         def first(operation: str) -> Callable[[Any], Any]:
             def attempt(value: Any) -> Any:
@@ -189,7 +189,7 @@ class UnionCodec(Codec):
 
     def explain(self, value: Any, loc: Loc, shown: Any) -> list[Error]:
         best: list[Error] = []
-        for member in self._members:
+        for member in self.members:
             found = member.explain(member.coerce(value), loc, shown)
             if not found:
                 return []
@@ -584,7 +584,7 @@ def _is_collection(target: Any) -> bool:
     return any(part in (list, set, frozenset, tuple) for part in surface(target))
 
 
-def _pydantic_annotation(target: Any) -> Any:
+def pydantic_annotation(target: Any) -> Any:
     """Return the type with msgspec's constraints said in Pydantic's words."""
     if get_origin(target) is not Annotated:
         return target

@@ -43,10 +43,10 @@ class RouteOptions(TypedDict, total=False):
         status_code: Of a plain result; default 200.
         name: For ``url_path_for``; default the handler's name.
         tags: Groups in the documentation.
-        summary: One line for the documentation; default from the handler's name.
-        description: Default the handler's docstring.
+        summary: One line for the documentation; default the docstring's first, or the name.
+        description: Default the rest of the docstring, up to its sections.
         deprecated: Marked so in the documentation.
-        responses: Status → ``{"description", "model"}`` of further answers.
+        responses: Status → ``{"description", "model"}`` (or the model) of further answers.
         response_model: The type of plain results, over the return annotation.
         include_in_schema: Whether the documentation shows the route.
         dependencies: Factories (``Depends(f)``) that run for their effect.

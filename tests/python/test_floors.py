@@ -31,7 +31,8 @@ PYTHON_FLOORS = [
     {"_settings", "websockets", "responses", "di", "grpc", "_codecs", "_signature", "_problems"}
     | {"_files", "_exchange"},
     {"_plan", "_extract", "_exact", "_result", "_endpoint", "_container", "_hooks", "_failures"}
-    | {"_multipart", "_schemas", "_socket_endpoint", "routing", "_marks", "openapi", "events"},
+    | {"_multipart", "_schemas", "_socket_endpoint", "routing", "_marks", "openapi", "events"}
+    | {"_components", "_documentation"},
     {"app", "_door"},
     {"_importer", "_listen", "_loop", "_run", "_server", "_worker", "_workers", "cli", "__main__"}
     | {"_thread"},

@@ -1,0 +1,446 @@
+"""The OpenAPI document, and the pages that show it."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import ipaddress  # noqa: TC003 - annotations are read at run time
+import uuid  # noqa: TC003 - as above
+from typing import Annotated, Any, Generic, Optional, TypedDict, TypeVar
+
+import attrs
+import msgspec
+import pydantic
+import pytest
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from spikard import (
+    Body,
+    Cookie,
+    Form,
+    Header,
+    HTMLResponse,
+    Path,
+    Query,
+    Router,
+    ServerConfig,
+    Spikard,
+    UploadFile,
+    config,
+)
+from spikard.config import (
+    ApiKeyConfig,
+    ContactInfo,
+    JwtConfig,
+    LicenseInfo,
+    OpenApiConfig,
+    RateLimitConfig,
+    SecuritySchemeInfo,
+    ServerInfo,
+)
+
+T = TypeVar("T")
+
+
+class Colour(enum.Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+class Node(msgspec.Struct):
+    name: Annotated[str, msgspec.Meta(min_length=1, examples=["root"])]
+    children: list[Node] = []
+    address: ipaddress.IPv4Address | None = None
+
+
+class Page(msgspec.Struct, Generic[T]):
+    items: list[T]
+    total: int
+
+
+class Model(pydantic.BaseModel):
+    number: int = pydantic.Field(ge=1)
+    inner: Optional[Model] = None  # noqa: UP045 - Pydantic reads it on 3.10 too
+
+
+class Holder(msgspec.Struct):
+    model: Model
+
+
+class Filters(msgspec.Struct):
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100)] = 10
+    colour: Colour | None = None
+
+
+class Listed(TypedDict):
+    number: int
+
+
+@dataclasses.dataclass
+class Upload:
+    file: UploadFile
+    description: str
+
+
+@attrs.define
+class Point:
+    x: int
+
+
+def documented(app: Spikard, **settings: Any) -> dict[str, Any]:
+    """Return an application's document once it has passed the validator."""
+    app.config = ServerConfig(**settings)
+    made = app.openapi()
+    problems = [
+        f"{list(error.absolute_path)}: {error.message}"
+        for error in OpenAPIV31SpecValidator(made).iter_errors()
+    ]
+    assert problems == []
+    return msgspec.json.decode(msgspec.json.encode(made))
+
+
+def rich() -> Spikard:
+    """Return an application with one route per kind of declaration."""
+    app = Spikard()
+    nodes = Router(prefix="/nodes", tags=["nodes"], responses={404: {"description": "No node"}})
+
+    @nodes.get("/{id:int}")
+    async def read_node(
+        id: int,  # noqa: A002 - the name of the path parameter
+        colour: Colour = Colour.RED,
+        tags: Annotated[list[str], Query(alias="tag", description="any of", max_length=5)] = [],  # noqa: B006
+        x_token: Header[str] = "none",
+        session: Annotated[str | None, Cookie()] = None,
+    ) -> Node:
+        """Return one node.
+
+        It comes with its children.
+
+        Args:
+            id: Not for the API's readers.
+        """
+        raise NotImplementedError
+
+    @nodes.post("", status_code=201, deprecated=True, operation_id="addNode")
+    async def create_node(body: Node) -> Page[Node]:
+        raise NotImplementedError
+
+    @nodes.delete("/{number}", status_code=204)
+    async def delete_node(number: Annotated[int, Path(ge=1)]) -> None:
+        raise NotImplementedError
+
+    app.include_router(nodes)
+
+    @app.get("/models")
+    async def models(filters: Annotated[Filters, Query()]) -> Page[Model]:
+        raise NotImplementedError
+
+    @app.post("/models")
+    async def model(model: Model) -> Model:
+        raise NotImplementedError
+
+    @app.post("/holders")
+    async def holder(body: Holder) -> Point:
+        raise NotImplementedError
+
+    @app.put("/listed/{key}")
+    async def listed(key: uuid.UUID, body: Listed) -> list[Listed]:
+        raise NotImplementedError
+
+    @app.post("/uploads")
+    async def upload(body: Upload) -> dict[str, int]:
+        raise NotImplementedError
+
+    @app.post("/forms")
+    async def form(age: Form[int], photo: UploadFile, more: list[UploadFile]) -> str:
+        raise NotImplementedError
+
+    @app.patch("/two")
+    async def two(first: Body[Node], second: Body[Model]) -> None:
+        raise NotImplementedError
+
+    @app.post("/octets")
+    async def octets(body: bytes) -> bytes:
+        raise NotImplementedError
+
+    @app.post("/unions")
+    async def unions(body: Node | Model) -> list[Node | Colour]:
+        raise NotImplementedError
+
+    @app.sse("/events", event_schema={"type": "object"})
+    async def events():
+        yield {}
+
+    @app.websocket("/socket")
+    async def socket(message: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+    @app.get("/page")
+    async def page() -> HTMLResponse:
+        raise NotImplementedError
+
+    @app.get("/hidden", include_in_schema=False)
+    async def hidden() -> str:
+        raise NotImplementedError
+
+    @app.route("/both", methods=("OPTIONS", "HEAD", "TRACE"))
+    async def both() -> None:
+        raise NotImplementedError
+
+    @app.register_route(
+        "post",
+        "/schemas",
+        body_schema={"type": "object", "properties": {"next": {"$ref": "#"}}},
+        parameter_schema={"query": {"size": {"type": "integer", "minimum": 1}}},
+    )
+    async def schemas(body: Any) -> None:
+        raise NotImplementedError
+
+    return app
+
+
+@pytest.fixture(scope="module")
+def made() -> dict[str, Any]:
+    return documented(rich())
+
+
+def operation(made: dict[str, Any], method: str, path: str) -> dict[str, Any]:
+    found: dict[str, Any] = made["paths"][path][method]
+    return found
+
+
+def parameters(made: dict[str, Any], method: str, path: str) -> dict[str, Any]:
+    return {each["name"]: each for each in operation(made, method, path)["parameters"]}
+
+
+def test_shows_every_http_route_and_no_other(made):
+    assert {(path, method) for path, item in made["paths"].items() for method in item} == {
+        ("/nodes/{id}", "get"),
+        ("/nodes/{id}", "delete"),
+        ("/nodes", "post"),
+        ("/models", "get"),
+        ("/models", "post"),
+        ("/holders", "post"),
+        ("/listed/{key}", "put"),
+        ("/uploads", "post"),
+        ("/forms", "post"),
+        ("/two", "patch"),
+        ("/octets", "post"),
+        ("/unions", "post"),
+        ("/events", "get"),
+        ("/page", "get"),
+        ("/both", "options"),
+        ("/both", "head"),
+        ("/both", "trace"),
+        ("/schemas", "post"),
+    }
+
+
+def test_operation_says_what_docstring_and_options_say(made):
+    read = operation(made, "get", "/nodes/{id}")
+    assert (read["summary"], read["description"]) == (
+        "Return one node",
+        "It comes with its children.",
+    )
+    assert read["tags"] == ["nodes"]
+    assert made["tags"] == [{"name": "nodes"}]
+    created = operation(made, "post", "/nodes")
+    assert created["deprecated"] is True
+    assert created["summary"] == "Create node"
+    assert created["operationId"] == "addNode"
+
+
+def test_operation_ids_are_unique(made):
+    found = [each["operationId"] for item in made["paths"].values() for each in item.values()]
+    assert len(found) == len(set(found)) == 18
+
+
+def test_parameters_of_every_source_have_schema_default_and_required(made):
+    found = parameters(made, "get", "/nodes/{id}")
+    assert {name: (each["in"], each.get("required", False)) for name, each in found.items()} == {
+        "id": ("path", True),
+        "colour": ("query", False),
+        "tag": ("query", False),
+        "x-token": ("header", False),
+        "session": ("cookie", False),
+    }
+    assert found["colour"]["schema"] == {"$ref": "#/components/schemas/Colour", "default": "red"}
+    assert found["tag"]["description"] == "any of"
+    assert found["tag"]["schema"] == {
+        "type": "array",
+        "items": {"type": "string"},
+        "maxItems": 5,
+        "default": [],
+    }
+    assert found["x-token"]["schema"] == {"type": "string", "default": "none"}
+
+
+def test_parameters_of_paths_that_differ_in_names_only_take_the_first_name(made):
+    found = parameters(made, "delete", "/nodes/{id}")
+    assert found["id"]["schema"] == {"type": "integer", "minimum": 1}
+
+
+def test_parameter_model_is_shown_as_its_fields(made):
+    found = parameters(made, "get", "/models")
+    assert set(found) == {"limit", "colour"}
+    assert found["limit"]["schema"] == {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 100,
+        "default": 10,
+    }
+
+
+def test_types_become_components(made):
+    schemas = made["components"]["schemas"]
+    assert schemas["Node"]["properties"]["children"]["items"] == {
+        "$ref": "#/components/schemas/Node"
+    }
+    assert schemas["Node"]["properties"]["name"]["minLength"] == 1
+    assert schemas["Node"]["properties"]["name"]["examples"] == ["root"]
+    assert schemas["Page_Node_"]["title"] == "Page[Node]"
+    assert schemas["Holder"]["properties"]["model"] == {"$ref": "#/components/schemas/Model"}
+    assert schemas["Model"]["properties"]["number"]["minimum"] == 1
+    assert {"Point", "Listed", "Colour", "Upload"} <= set(schemas)
+
+
+def test_raw_schema_that_refers_to_itself_becomes_a_component(made):
+    content = operation(made, "post", "/schemas")["requestBody"]["content"]
+    name = content["application/json"]["schema"]["$ref"].rpartition("/")[2]
+    assert made["components"]["schemas"][name]["properties"]["next"] == {
+        "$ref": f"#/components/schemas/{name}"
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "media"),
+    [
+        ("post", "/nodes", ["application/json", "application/msgpack"]),
+        ("post", "/uploads", ["multipart/form-data"]),
+        ("post", "/forms", ["multipart/form-data"]),
+        ("post", "/octets", ["application/octet-stream"]),
+    ],
+)
+def test_bodies_are_listed_by_content_type(made, method, path, media):
+    body = operation(made, method, path)["requestBody"]
+    assert body["required"] is True
+    assert list(body["content"]) == media
+
+
+def test_files_are_binary_strings(made):
+    body = operation(made, "post", "/forms")["requestBody"]
+    binary = {"type": "string", "format": "binary"}
+    assert body["content"]["multipart/form-data"]["schema"] == {
+        "type": "object",
+        "properties": {
+            "age": {"type": "integer"},
+            "photo": binary,
+            "more": {"type": "array", "items": binary},
+        },
+        "required": ["age", "photo", "more"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "media"),
+    [
+        ("get", "/nodes/{id}", "200", ["application/json"]),
+        ("post", "/nodes", "201", ["application/json"]),
+        ("delete", "/nodes/{id}", "204", []),
+        ("post", "/octets", "200", ["application/octet-stream"]),
+        ("get", "/events", "200", ["text/event-stream"]),
+        ("get", "/page", "200", ["text/html"]),
+        ("head", "/both", "200", []),
+    ],
+)
+def test_success_has_the_media_type_of_the_result(made, method, path, status, media):
+    assert list(operation(made, method, path)["responses"][status].get("content", {})) == media
+
+
+def test_routes_document_the_refusals_that_can_happen(made):
+    assert set(operation(made, "get", "/nodes/{id}")["responses"]) == {"200", "404", "422"}
+    assert set(operation(made, "post", "/nodes")["responses"]) == {
+        *("201", "400", "404", "413", "415", "422"),
+    }
+    assert set(operation(made, "get", "/page")["responses"]) == {"200"}
+
+
+def test_types_of_one_name_get_names_of_their_own():
+    app = Spikard()
+
+    def struct() -> Any:
+        return msgspec.defstruct("Same", [("text", str)], module="one")
+
+    @app.post("/a")
+    async def a(body: struct()) -> None: ...  # type: ignore[valid-type] # made at run time
+
+    model = pydantic.create_model("Same", number=(int, ...))
+
+    @app.post("/b")
+    async def b(body: model) -> None: ...  # type: ignore[valid-type] # made at run time
+
+    schemas = documented(app)["components"]["schemas"]
+    assert [set(schemas[name]["properties"]) for name in ("Same", "Same2")] == [
+        {"text"},
+        {"number"},
+    ]
+
+
+def test_document_describes_the_api_and_its_security(monkeypatch):
+    monkeypatch.setattr(config, "NOT_BUILT", frozenset())
+    app = Spikard()
+
+    @app.get("/secret", scopes=["read"])
+    async def secret() -> str:
+        raise NotImplementedError
+
+    @app.get("/open", require_auth=False)
+    async def opened() -> str:
+        raise NotImplementedError
+
+    made = documented(
+        app,
+        jwt_auth=JwtConfig(secret="0123456789abcdef0123456789abcdef"),
+        api_key_auth=ApiKeyConfig(keys=["0123456789abcdef"], query_param="key"),
+        rate_limit=RateLimitConfig(per_second=1, burst=1),
+        openapi=OpenApiConfig(
+            title="Shop",
+            version="2.1",
+            description="Sells.",
+            contact=ContactInfo(name="Support", email="a@example.com"),
+            license=LicenseInfo(name="MIT"),
+            servers=[ServerInfo(url="https://example.com", description="Production")],
+            security_schemes={
+                "login": SecuritySchemeInfo(type="apiKey", name="sid", location="cookie")
+            },
+        ),
+    )
+    assert made["openapi"] == "3.1.0"
+    assert made["info"] == {
+        "title": "Shop",
+        "version": "2.1",
+        "description": "Sells.",
+        "contact": {"name": "Support", "email": "a@example.com"},
+        "license": {"name": "MIT"},
+    }
+    assert made["servers"] == [{"url": "https://example.com", "description": "Production"}]
+    assert made["components"]["securitySchemes"] == {
+        "bearerAuth": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+        "apiKeyAuth": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        "apiKeyQuery": {"type": "apiKey", "in": "query", "name": "key"},
+        "login": {"type": "apiKey", "in": "cookie", "name": "sid"},
+    }
+    locked = operation(made, "get", "/secret")
+    assert locked["security"] == [
+        {"apiKeyAuth": [], "bearerAuth": ["read"]},
+        {"apiKeyQuery": [], "bearerAuth": ["read"]},
+    ]
+    assert set(locked["responses"]) == {"200", "401", "403", "429"}
+    opened_too = operation(made, "get", "/open")
+    assert "security" not in opened_too
+    assert set(opened_too["responses"]) == {"200", "429"}
+
+
+def test_title_and_version_of_the_application_stand_in_for_the_defaults():
+    made = documented(Spikard(title="Mine", version="3"))
+    assert made["info"] == {"title": "Mine", "version": "3"}
