@@ -200,6 +200,7 @@ class Planner:
             extra.append(self._depend(self._owned(each), each))
         self._floor = max((step.level for step in self._steps), default=0)
         bindings = [self._bind(parameter) for parameter in self._signature.parameters]
+        bindings += [self._bind(parameter) for parameter in self._checked_only()]
         if self._early:
             for parameter in (*self._body, *self._form):
                 if parameter.marker is not None:
@@ -207,6 +208,16 @@ class Planner:
             return Plan(self._signature, self._leaves, None, [], bindings, extra)
         body = self._body_plan()
         return Plan(self._signature, self._leaves, body, self._steps, bindings, extra)
+
+    def _checked_only(self) -> list[Parameter]:
+        """Return the path's parameters with a converter that nobody takes: 422 is due all the same."""
+        taken = {leaf.name for leaf in self._leaves if leaf.source == "path"}
+        signature = self._signature
+        return [
+            Parameter(signature.owner, name, Any, True, passed=signature.takes_kwargs)
+            for name, converter in self._path_names.items()
+            if converter not in (None, "str", "path") and name not in taken
+        ]
 
     def _owned(self, depends: Any) -> Parameter:
         return Parameter(self._signature.owner, "dependencies", Any, depends=depends)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import types
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from spikard import RouteError, Router, Spikard, get, post, route, sse, websocket
+from spikard import RouteError, Router, Spikard, TestClient, get, post, route, sse, websocket
 from spikard.exceptions import RegistrationError
 
 
@@ -156,3 +157,16 @@ def test_frozen_form_is_kept_until_something_is_registered():
     assert app.freeze() is first
     app.get("/b")(lambda: 1)
     assert len(app.freeze()) == 2
+
+
+def test_converter_that_no_parameter_takes_is_checked_all_the_same():
+    app = Spikard()
+
+    @app.get("/items/{id:uuid}")
+    async def item() -> int:
+        return 1
+
+    with TestClient(app) as client:
+        answer = client.get("/items/x").assert_status(422)
+        assert answer.json()["errors"][0]["loc"] == ["path", "id"]
+        assert client.get(f"/items/{UUID(int=1)}").json() == 1
