@@ -1,5 +1,6 @@
 """`python -m conformance --server spikard` runs every suite."""
 
+import importlib
 import sys
 
 from conformance.asgi import cases as asgi
@@ -9,4 +10,9 @@ from conformance.http2 import cases as http2
 from conformance.runner import main
 from conformance.websocket import cases as websocket
 
-sys.exit(main([asgi.SUITE, http1.SUITE, http2.SUITE, websocket.SUITE, faults.SUITE]))
+code = main([asgi.SUITE, http1.SUITE, http2.SUITE, websocket.SUITE, faults.SUITE])
+# These import the framework and start its servers themselves: no flag of this command concerns them.
+if len(sys.argv) == 1 or sys.argv[1:] == ["--server", "spikard"]:
+    for name in ("conformance.parity.__main__", "conformance.fixtures.__main__"):
+        code = importlib.import_module(name).main([]) or code
+sys.exit(code)

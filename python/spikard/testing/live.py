@@ -276,27 +276,34 @@ class _Server:
         Raises:
             ServerFailedError: The connection broke.
         """
-        return await asyncio.to_thread(self._exchanged, outgoing)
+        try:
+            return await asyncio.to_thread(exchanged, self.base_url, outgoing)
+        except (OSError, http.client.HTTPException) as error:
+            request = f"{outgoing.method} {outgoing.url}"
+            raise ServerFailedError(f"{request}: {error!r}\n{self.log()}") from error
 
-    def _exchanged(self, outgoing: Outgoing) -> Received:
-        address = urlsplit(self.base_url)
-        connection = http.client.HTTPConnection(
-            address.hostname or "", address.port, timeout=REQUEST_SECONDS
+
+def exchanged(base_url: str, outgoing: Outgoing) -> Received:
+    """Send a request over a connection of its own and return the complete response.
+
+    Raises:
+        OSError: There is no connection, or it broke.
+        http.client.HTTPException: The response is malformed.
+    """
+    address = urlsplit(base_url)
+    connection = http.client.HTTPConnection(
+        address.hostname or "", address.port, timeout=REQUEST_SECONDS
+    )
+    with contextlib.closing(connection):
+        connection.putrequest(
+            outgoing.method, outgoing.target, skip_host=True, skip_accept_encoding=True
         )
-        with contextlib.closing(connection):
-            try:
-                connection.putrequest(
-                    outgoing.method, outgoing.target, skip_host=True, skip_accept_encoding=True
-                )
-                for name, value in outgoing.headers:
-                    connection.putheader(name.decode("latin-1"), value)
-                connection.endheaders()
-                _send_body(connection, outgoing)
-                response = connection.getresponse()
-                body = response.read()
-            except (OSError, http.client.HTTPException) as error:
-                request = f"{outgoing.method} {outgoing.url}"
-                raise ServerFailedError(f"{request}: {error!r}\n{self.log()}") from error
+        for name, value in outgoing.headers:
+            connection.putheader(name.decode("latin-1"), value)
+        connection.endheaders()
+        _send_body(connection, outgoing)
+        response = connection.getresponse()
+        body = response.read()
         fields = [
             (name.lower().encode("latin-1"), value.encode("latin-1"))
             for name, value in response.getheaders()

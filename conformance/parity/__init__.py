@@ -1,0 +1,1 @@
+"""The same requests to one application through every door: equal answers."""
