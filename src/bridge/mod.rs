@@ -3,6 +3,7 @@
 mod asgi;
 mod awaitable;
 mod buffer;
+mod confined;
 mod errors;
 mod gil;
 mod multipart;

@@ -36,6 +36,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::confined::Confined;
 use super::gil;
 use super::task::Tasks;
 
@@ -43,9 +44,11 @@ thread_local! {
     static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
 }
 
-/// asyncio's selector and the runtime behind it. Lives and dies on one thread.
-#[pyclass(unsendable, module = "spikard._spikard")]
-pub(crate) struct Reactor {
+/// asyncio's selector and the runtime behind it, of one thread.
+#[pyclass(module = "spikard._spikard")]
+pub(crate) struct Reactor(Confined<Running>);
+
+struct Running {
     runtime: Option<LocalRuntime>,
     core: Rc<Core>,
 }
@@ -234,10 +237,10 @@ impl Reactor {
             *current = Some(Rc::clone(&core));
             Ok(())
         })?;
-        Ok(Self {
+        Ok(Self(Confined::new(Running {
             runtime: Some(runtime),
             core,
-        })
+        })))
     }
 
     /// Watches asyncio's own selector by its descriptor, which is duplicated.
@@ -251,7 +254,7 @@ impl Reactor {
         // SAFETY: the `AsyncFd` owns the descriptor, which is closed only after it is deregistered.
         let watched = unsafe { AsyncFd::register_with_interest(owned, Interest::READABLE) }
             .map_err(std::io::Error::from)?;
-        self.core.inner.replace(Some(watched));
+        self.core()?.inner.replace(Some(watched));
         Ok(())
     }
 
@@ -260,7 +263,7 @@ impl Reactor {
     /// `timeout` is in seconds; `None` waits for ever, 0 or less does not wait.
     fn select(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let runtime = self.runtime()?;
-        let core = &self.core;
+        let core = self.core()?;
         core.pending.set(false);
         core.scheduled
             .replace(scheduled_of(core.event_loop.bind(py))?);
@@ -279,12 +282,19 @@ impl Reactor {
     }
 
     /// The tasks of handlers that have not finished.
-    fn tasks(&self, py: Python<'_>) -> Vec<Py<PyAny>> {
-        self.core.tasks.unfinished(py)
+    fn tasks(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
+        Ok(self.core()?.tasks.unfinished(py))
     }
 
     /// Ends the runtime with everything that still runs in it. Idempotent; call it before the
     /// interpreter finalises.
+    fn close(&mut self, py: Python<'_>) -> PyResult<()> {
+        self.0.get_mut()?.close(py);
+        Ok(())
+    }
+}
+
+impl Running {
     fn close(&mut self, py: Python<'_>) {
         let Some(runtime) = self.runtime.take() else {
             return;
@@ -303,7 +313,7 @@ impl Reactor {
     }
 }
 
-impl Drop for Reactor {
+impl Drop for Running {
     fn drop(&mut self) {
         Python::attach(|py| self.close(py));
     }
@@ -321,14 +331,17 @@ impl Reactor {
     ///
     /// `RuntimeError` once the reactor is closed.
     pub(crate) fn runtime(&self) -> PyResult<&LocalRuntime> {
-        self.runtime
-            .as_ref()
-            .ok_or_else(|| PyRuntimeError::new_err("the reactor is closed"))
+        let runtime = self.0.get()?.runtime.as_ref();
+        runtime.ok_or_else(|| PyRuntimeError::new_err("the reactor is closed"))
     }
 
     /// What this thread's parts of the bridge share.
-    pub(crate) fn core(&self) -> &Rc<Core> {
-        &self.core
+    ///
+    /// # Errors
+    ///
+    /// `RuntimeError` on another thread.
+    pub(crate) fn core(&self) -> PyResult<&Rc<Core>> {
+        Ok(&self.0.get()?.core)
     }
 
     /// Runs `work` where sockets and tasks of the runtime can be made.

@@ -10,6 +10,7 @@ use pyo3::types::PyDict;
 
 use super::asgi::AsgiApplication;
 use super::awaitable;
+use super::confined::Confined;
 use super::native::{Core, NativeApplication};
 use super::reactor::Reactor;
 use super::websocket::Settings;
@@ -20,12 +21,12 @@ use crate::server::shutdown::{self, Cause, StopReceiver, StopSender};
 use crate::server::tls::TlsAcceptor;
 
 /// Serves an ASGI application.
-#[pyclass(unsendable, module = "spikard._spikard")]
-pub(crate) struct AsgiServer(Rc<Server<AsgiApplication>>);
+#[pyclass(module = "spikard._spikard")]
+pub(crate) struct AsgiServer(Confined<Rc<Server<AsgiApplication>>>);
 
 /// Serves a Spikard application.
-#[pyclass(unsendable, module = "spikard._spikard")]
-pub(crate) struct NativeServer(Rc<Server<NativeApplication>>);
+#[pyclass(module = "spikard._spikard")]
+pub(crate) struct NativeServer(Confined<Rc<Server<NativeApplication>>>);
 
 #[pymethods]
 impl AsgiServer {
@@ -43,19 +44,19 @@ impl AsgiServer {
         let (stop, receiver) = shutdown::channel();
         let websocket = websocket(config, receiver)?;
         let app = AsgiApplication::new(application, as_coroutine, log, root_path, state, websocket);
-        Ok(Self(server(app, config, stop)?))
+        Ok(Self(Confined::new(server(app, config, stop)?)))
     }
 
     /// Accepts connections from a listening socket. The descriptor is duplicated; the caller keeps
     /// its own.
     fn listen(&self, reactor: &Reactor, descriptor: RawFd) -> PyResult<()> {
-        listen(&self.0, reactor, descriptor)
+        listen(self.0.get()?, reactor, descriptor)
     }
 
     /// Reads the certificates again, for new connections. Raises `ValueError` when they cannot be
     /// used; the old ones stay in force then.
     fn reload_tls(&self) -> PyResult<()> {
-        reload_tls(&self.0)
+        reload_tls(self.0.get()?)
     }
 
     /// Stops: closes the listeners, lets requests in flight finish for `grace` seconds, then cuts
@@ -69,12 +70,12 @@ impl AsgiServer {
         grace: f64,
         restart: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        stop(&self.0, py, reactor, grace, cause(restart))
+        stop(self.0.get()?, py, reactor, grace, cause(restart))
     }
 
     /// Cuts all connections.
     fn stop_now(&self, reactor: &Reactor) -> PyResult<()> {
-        stop_now(&self.0, reactor)
+        stop_now(self.0.get()?, reactor)
     }
 }
 
@@ -93,17 +94,17 @@ impl NativeServer {
         let (stop, receiver) = shutdown::channel();
         let websocket = websocket(config, receiver)?;
         let app = NativeApplication::new(py, core.native(py)?, state.as_ref(), &websocket);
-        Ok(Self(server(app, config, stop)?))
+        Ok(Self(Confined::new(server(app, config, stop)?)))
     }
 
     /// See `AsgiServer.listen`.
     fn listen(&self, reactor: &Reactor, descriptor: RawFd) -> PyResult<()> {
-        listen(&self.0, reactor, descriptor)
+        listen(self.0.get()?, reactor, descriptor)
     }
 
     /// See `AsgiServer.reload_tls`.
     fn reload_tls(&self) -> PyResult<()> {
-        reload_tls(&self.0)
+        reload_tls(self.0.get()?)
     }
 
     /// See `AsgiServer.stop`.
@@ -115,12 +116,12 @@ impl NativeServer {
         grace: f64,
         restart: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        stop(&self.0, py, reactor, grace, cause(restart))
+        stop(self.0.get()?, py, reactor, grace, cause(restart))
     }
 
     /// See `AsgiServer.stop_now`.
     fn stop_now(&self, reactor: &Reactor) -> PyResult<()> {
-        stop_now(&self.0, reactor)
+        stop_now(self.0.get()?, reactor)
     }
 }
 
@@ -178,7 +179,7 @@ fn stop<'py, A: Application>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let grace = Duration::try_from_secs_f64(grace)
         .map_err(|error| PyValueError::new_err(format!("grace: {error}")))?;
-    let core = Rc::clone(reactor.core());
+    let core = Rc::clone(reactor.core()?);
     let future = awaitable::future(&core, py)?;
     let told = future.clone().unbind();
     let server = Rc::clone(server);
