@@ -17,6 +17,7 @@ from spikard import _spikard
 from spikard._exchange import AsgiExchange
 from spikard._hooks import run_on_request, run_on_response
 from spikard._problems import problem
+from spikard._slots import Slots
 from spikard.config import ServerConfig
 from spikard.datastructures import Request
 from spikard.exceptions import NotAvailableError
@@ -31,14 +32,20 @@ if TYPE_CHECKING:
     from spikard.datastructures import Exchange
 
 
-def make_core(app: Spikard, config: ServerConfig) -> Core:
+def make_core(app: Spikard, config: ServerConfig, counts: int | None = None) -> Core:
     """Compile an application for this configuration.
+
+    Args:
+        app: The application.
+        config: Of the server.
+        counts: Descriptor of the memory in which workers count requests together.
 
     Raises:
         RouteError: Two routes conflict, or a template is wrong.
         RegistrationError: A parameter can come from nowhere.
     """
-    core = _spikard.Core(config.to_json())
+    core = _spikard.Core(config.to_json(), counts=counts)
+    app._slots = Slots(config.max_concurrency, config.max_queue)  # noqa: SLF001  # of the doors
     for spec in app.freeze():
         core.add_route(spec)
     for prefix, mounted in app.mounts:
@@ -85,14 +92,32 @@ async def _decided(app: Spikard, call: Call, request: Request) -> Response:
     request._head = call.head  # noqa: SLF001  # now with the path's parameters
     try:
         body = await request.body() if call.wants_body else None
+    except Exception as error:  # noqa: BLE001  # the body is too long, or the client has gone
+        return await _failed(call, request, error)
+    slots = app._slots  # noqa: SLF001  # of the doors
+    if not await slots.enter():
+        call.overload()
+        return _response(call.response())
+    try:
+        return await _called(call, request, body)
+    finally:
+        slots.leave()
+
+
+async def _called(call: Call, request: Request, body: bytes | None) -> Response:
+    try:
         is_async, result = call.invoke(request, body)
         if is_async:
             result = await result
         return result if isinstance(result, Response) else _encoded(call, result)
     except Exception as error:  # noqa: BLE001  # whatever the handler raised
-        answer = call.fail(request, error)
-        made: Response = await answer if inspect.isawaitable(answer) else answer
-        return made
+        return await _failed(call, request, error)
+
+
+async def _failed(call: Call, request: Request, error: Exception) -> Response:
+    answer = call.fail(request, error)
+    made: Response = await answer if inspect.isawaitable(answer) else answer
+    return made
 
 
 def _response(fields: dict[str, Any]) -> Response:

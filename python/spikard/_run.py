@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from spikard import _listen, _logging
-from spikard._importer import Kind, LoadError, Source, classify
+from spikard._importer import LoadError, Source, classify
 from spikard._logging import log
 from spikard.config import ServerConfig
 from spikard_asgi.lifespan import LifespanFailed
@@ -53,8 +55,6 @@ def run(application: Application, config: ServerConfig, source: Source | None) -
     _refuse_in_worker()
     _logging.configure(config)
     try:
-        if application.kind is not Kind.SPIKARD:
-            config.check_foreign_app()
         for warning in [*config.check_files(), *risks(application, config)]:
             log.warning("%s", warning)
         listeners = _listen.bind(config)
@@ -68,12 +68,31 @@ def run(application: Application, config: ServerConfig, source: Source | None) -
             return run_worker(lambda: application.app, config, listeners.per_worker[0], announce)
         from spikard._workers import Supervisor
 
-        return Supervisor(source, config, listeners.per_worker, announce).run()
+        with contextlib.ExitStack() as stack:
+            counts = _counts()
+            if counts is not None:
+                stack.callback(os.close, counts)
+            supervisor = Supervisor(source, config, listeners.per_worker, announce, counts=counts)
+            return supervisor.run()
     except LifespanFailed as error:
         log.critical("%s", error, exc_info=error.__cause__)
         return 1
     finally:
         listeners.close()
+
+
+def _counts() -> int | None:
+    """Return memory in which workers count requests together, where the system offers it.
+
+    Elsewhere each worker has a rate limit of its own.
+    """
+    if not hasattr(os, "memfd_create"):
+        return None
+    from spikard._spikard import COUNTS_BYTES
+
+    descriptor = os.memfd_create("spikard-counts")
+    os.ftruncate(descriptor, COUNTS_BYTES)
+    return descriptor
 
 
 def risks(application: Application, config: ServerConfig) -> list[str]:

@@ -16,6 +16,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from spikard import _spikard
 from spikard._listen import bind
 from spikard._loop import can_host, is_shared, new_event_loop, reactor_on
 from spikard._spikard import AsgiServer, NativeServer
@@ -46,6 +47,7 @@ class Server:
         config: Limits, timers, root path.
         sockets: Listening sockets; the caller keeps and closes them.
         reactor: The reactor of the running loop.
+        counts: Descriptor of the memory in which workers count requests together.
     """
 
     def __init__(
@@ -54,15 +56,14 @@ class Server:
         config: ServerConfig,
         sockets: Sequence[socket.socket],
         reactor: Reactor,
+        counts: int | None = None,
     ) -> None:
         self._config = config
         self._sockets = sockets
         self._reactor = reactor
         self._application = single_callable(application)
         self._lifespan = Lifespan(self._application, mode=config.lifespan)
-        self._native = _core(application, config)
-        if self._native is None:
-            config.check_foreign_app()
+        self._native = _core(application, config, counts)
         self._server: AsgiServer | NativeServer | None = None
 
     async def start(self) -> None:
@@ -133,22 +134,31 @@ class Server:
 
 def _callable_for(application: Any, config: ServerConfig) -> Application:
     """Return the ASGI callable of an application, a `Spikard` one under this configuration."""
-    core = _core(application, config)
-    if core is None:
+    if not is_spikard(application):
         return single_callable(application)
     from spikard import _door
 
+    core = _door.make_core(application, config)
     return functools.partial(_door.asgi, application, core=core)
 
 
-def _core(application: Any, config: ServerConfig) -> Core | None:
-    """Compile a `Spikard` application; `None` for any other."""
+def is_spikard(application: Any) -> bool:
+    """Return whether it is a `Spikard` object; the framework is not imported to find out."""
     module = sys.modules.get("spikard.app")
-    if module is None or not isinstance(application, module.Spikard):
-        return None
-    from spikard._door import make_core
+    return module is not None and isinstance(application, module.Spikard)
 
-    return make_core(application, config)
+
+def _core(application: Any, config: ServerConfig, counts: int | None) -> Core | None:
+    """Compile what policies stand around: a `Spikard` application, or any other if one asks."""
+    if is_spikard(application):
+        from spikard._door import make_core
+
+        return make_core(application, config, counts)
+    if not config.has_policies():
+        return None
+    core = _spikard.Core(config.to_json(), counts=counts)
+    core.add_mount("", single_callable(application))
+    return core
 
 
 async def serve(
@@ -167,7 +177,8 @@ async def serve(
 
     Args:
         application: A `Spikard` object or any ASGI application.
-        config: Of the server; `SPIKARD_…` variables go over it.
+        config: Of the server; `SPIKARD_…` variables go over it. See also
+            `ServerConfig.for_foreign_app`.
         on_ready: Called with the URL when connections are accepted.
 
     Raises:
@@ -176,7 +187,10 @@ async def serve(
         LifespanFailed: The application refused to start, or failed to shut down.
         KeyboardInterrupt: After the graceful stop that Ctrl-C began.
     """
-    config = ServerConfig.from_env(base=config)
+    base = config or ServerConfig()
+    if not is_spikard(application):
+        base = base.for_foreign_app()
+    config = ServerConfig.from_env(base=base)
     if config.workers != 1:
         raise ValueError(
             f"workers: expected 1 inside a running loop, got {config.workers}; "
@@ -205,6 +219,8 @@ async def serve(
                 from spikard._thread import serve_beside
 
                 called = _callable_for(application, config)
+                if is_spikard(application):  # its policies stand where it runs, on this loop
+                    config = config.without_policies()
                 await serve_beside(loop, called, config, sockets, stop.wait, announce)
         if stop.is_interrupted:
             raise KeyboardInterrupt
@@ -293,6 +309,7 @@ def run_worker(
     on_ready: Callable[[], None] | None = None,
     *,
     is_supervised: bool = False,
+    counts: int | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT, on this thread, which must be the main one.
 
@@ -303,6 +320,7 @@ def run_worker(
         on_ready: Called when connections are accepted.
         is_supervised: Whether a parent decides when the grace is over. A service manager signals
             parent and workers alike, so a worker gets two signals for one stop.
+        counts: See `Server`.
 
     Returns:
         The exit code: 0 after a graceful stop, 1 when a second signal cut it short.
@@ -316,7 +334,9 @@ def run_worker(
         with reactor_on(loop) as reactor:
             main = loop.create_task(
                 _serve_until_signal(
-                    load, config, sockets, on_ready, reactor, is_supervised=is_supervised
+                    lambda: Server(load(), config, sockets, reactor, counts),
+                    on_ready,
+                    is_supervised=is_supervised,
                 ),
                 name="spikard server",
             )
@@ -348,16 +368,13 @@ def run_to_end(loop: asyncio.AbstractEventLoop, main: asyncio.Task[Result]) -> R
 
 
 async def _serve_until_signal(
-    load: Callable[[], Any],
-    config: ServerConfig,
-    sockets: Sequence[socket.socket],
+    make: Callable[[], Server],
     on_ready: Callable[[], None] | None,
-    reactor: Reactor,
     *,
     is_supervised: bool,
 ) -> int:
     loop = asyncio.get_running_loop()
-    server = Server(load(), config, sockets, reactor)
+    server = make()
     starting = loop.create_task(server.start(), name="spikard start-up")
     stop = asyncio.Event()
     signals = 0

@@ -41,6 +41,7 @@ class Orders:
         channel: Descriptor of the pipe that it reports over.
         parent: Process id of the parent, to notice that it is gone already.
         target: `module:function` that serves until it is told to stop.
+        counts: Descriptor of the memory in which the workers count requests together, if any.
         sys_path: The parent's `sys.path`.
         argv: The parent's `sys.argv`.
     """
@@ -51,8 +52,14 @@ class Orders:
     channel: int
     parent: int
     target: str
+    counts: int | None
     sys_path: tuple[str, ...]
     argv: tuple[str, ...]
+
+    @property
+    def counted(self) -> tuple[int, ...]:
+        """The descriptor of the counts, if there is one."""
+        return () if self.counts is None else (self.counts,)
 
 
 class Channel:
@@ -109,8 +116,11 @@ def main(descriptor: int) -> int:
         sockets = [_inherit(number) for number in orders.sockets]
         module, _, name = orders.target.partition(":")
         target: Any = getattr(import_module(module), name)
+        given = {} if orders.counts is None else {"counts": orders.counts}
+        for number in orders.counted:
+            os.set_inheritable(number, False)  # not for what the application starts
         served = target(
-            lambda: application.app, orders.config, sockets, on_ready, is_supervised=True
+            lambda: application.app, orders.config, sockets, on_ready, is_supervised=True, **given
         )
         return int(served)
     except LoadError as error:

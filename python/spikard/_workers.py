@@ -81,6 +81,7 @@ class Supervisor:
         sockets: The listening sockets of each worker.
         on_ready: Called once, when all workers of the first generation serve.
         target: What a worker runs, as `module:function`.
+        counts: Descriptor of the memory in which the workers count requests together.
     """
 
     def __init__(
@@ -91,10 +92,12 @@ class Supervisor:
         on_ready: Callable[[], None],
         *,
         target: str = DEFAULT_TARGET,
+        counts: int | None = None,
     ) -> None:
         self._source = source
         self._config = config
         self._target = target
+        self._counts = counts
         self._on_ready = on_ready
         self._slots = [Slot(number=n, sockets=owned) for n, owned in enumerate(sockets, 1)]
         self._selector = selectors.DefaultSelector()
@@ -136,6 +139,7 @@ class Supervisor:
             channel=writer,
             parent=os.getpid(),
             target=self._target,
+            counts=self._counts,
             sys_path=tuple(sys.path),
             argv=tuple(sys.argv),
         )
@@ -297,7 +301,7 @@ def _spawn(orders: Orders) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(  # noqa: S603 - our own module
             command,
             stdin=subprocess.DEVNULL,
-            pass_fds=(reader, orders.channel, *orders.sockets),
+            pass_fds=(reader, orders.channel, *orders.sockets, *orders.counted),
             start_new_session=True,
         )
         # It fits the pipe's buffer and we hold the other end too: this neither blocks nor breaks.

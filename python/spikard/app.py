@@ -106,6 +106,7 @@ class Spikard(Router):
         self._routes: list[BoundRoute] | None = None
         self._frozen: list[RouteSpec] | None = None
         self._made_core: Any = None
+        self._slots: Any = None
         self.register(*handlers)
 
     # Registration

@@ -59,21 +59,16 @@ __all__ = [
 
 NOT_BUILT: frozenset[str] = frozenset(
     {
-        "ServerConfig.allowed_hosts",
         "ServerConfig.grpc_max_metadata_size",
         "ServerConfig.grpc_max_receive_size",
         "ServerConfig.grpc_max_send_size",
         "ServerConfig.json_max_depth",
-        "ServerConfig.max_concurrency",
         "ServerConfig.max_form_field_size",
         "ServerConfig.max_form_parts",
         "ServerConfig.max_query_pairs",
-        "ServerConfig.max_queue",
         "ServerConfig.max_requests",
         "ServerConfig.max_requests_jitter",
         "ServerConfig.openapi",
-        "ServerConfig.security_headers",
-        "ServerConfig.trusted_proxies",
         "ServerConfig.spool_memory",
         "ServerConfig.spool_quota",
         "ServerConfig.ws_allowed_origins",
@@ -84,6 +79,24 @@ NOT_BUILT: frozenset[str] = frozenset(
 They keep their default: another value is an error, they have no flag and no variable, and the Rust
 side is not told about them. Whoever builds a feature takes its name out of here.
 """
+
+_POLICIES_OFF: dict[str, Any] = {
+    "allowed_hosts": (),
+    "api_key_auth": None,
+    "compression": None,
+    "cors": None,
+    "enable_request_id": False,
+    "headers": (),
+    "jwt_auth": None,
+    "max_body_size": None,
+    "max_concurrency": None,
+    "rate_limit": None,
+    "request_timeout": None,
+    "security_headers": None,
+    "static_files": (),
+    "trusted_proxies": (),
+}
+"""Fields that put the pipeline to work, and their values that do not."""
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
@@ -743,25 +756,12 @@ class ServerConfig(Config):
                     f"({getattr(self, larger)}), got {getattr(self, smaller)}"
                 )
 
-    def check_foreign_app(self) -> None:
-        """Check that nothing is asked for that only `Spikard` applications have yet.
-
-        Raises:
-            ValueError: Names the first such field.
-        """
-        for name in ("api_key_auth", "compression", "cors", "jwt_auth", "rate_limit"):
-            value = getattr(self, name)
-            if value is not None and value != ServerConfig.__dataclass_fields__[name].default:
-                raise ValueError(
-                    f"ServerConfig.{name}: not available yet for ASGI applications that are "
-                    "no Spikard object"
-                )
-
     def for_foreign_app(self) -> ServerConfig:
         """Return the configuration as an ASGI application that is not ours gets it.
 
-        The policies that change its requests or responses are off, so that a program that runs
-        under another server behaves the same here; a flag or variable turns each on again.
+        The policies that change its requests or responses by default are off, so that a program
+        that runs under another server behaves the same here; another value than the default, a
+        flag or a variable turns each on again.
         """
         policies = {
             "compression": None,
@@ -769,13 +769,22 @@ class ServerConfig(Config):
             "max_body_size": None,
             "request_timeout": None,
         }
+        default = ServerConfig()
         return self.copy(
             **{
                 name: value
                 for name, value in policies.items()
-                if f"ServerConfig.{name}" not in NOT_BUILT
+                if getattr(self, name) == getattr(default, name)
             }
         )
+
+    def has_policies(self) -> bool:
+        """Return whether anything stands around handlers: the pipeline has work to do."""
+        return any(getattr(self, name) != off for name, off in _POLICIES_OFF.items())
+
+    def without_policies(self) -> ServerConfig:
+        """Return what is left of the configuration when others care for the policies."""
+        return self.copy(**_POLICIES_OFF)
 
     @classmethod
     def from_env(

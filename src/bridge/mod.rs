@@ -13,6 +13,7 @@ mod reactor;
 mod registry;
 mod schema;
 mod server;
+mod shared_counts;
 mod task;
 mod websocket;
 
@@ -31,6 +32,7 @@ fn _spikard(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<native::RequestHead>()?;
     module.add_class::<native::Source>()?;
     module.add_class::<native::Sink>()?;
+    module.add("COUNTS_BYTES", shared_counts::COUNTS_BYTES)?;
     module.add_class::<schema::Schema>()?;
     module.add_class::<multipart::MultipartParser>()?;
     Ok(())

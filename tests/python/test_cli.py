@@ -100,13 +100,6 @@ def test_foreign_application_gets_a_policy_only_when_asked(run, served, monkeypa
     assert [made.max_body_size for made in served] == [None, 1 << 20]
 
 
-def test_a_policy_that_a_foreign_application_cannot_have_is_refused(run, served):
-    result = run("--compression-quality", "3")
-    assert result.exit_code == 1
-    assert "ServerConfig.compression: not available yet for ASGI applications" in result.output
-    assert served == []
-
-
 def test_native_application_keeps_its_configuration(run, served, tmp_path, monkeypatch):
     native = types.ModuleType("spikard.app")
     exec(

@@ -26,7 +26,7 @@ RUST_FLOORS = {
 # Modules of python/spikard, lowest first. Imports inside functions and under TYPE_CHECKING may
 # point upwards: `app.run` has to reach the workers, and types cost nothing at run time.
 PYTHON_FLOORS = [
-    {"_spikard", "exceptions", "_rules", "_logging", "_violations", "background"},
+    {"_spikard", "exceptions", "_rules", "_logging", "_slots", "_violations", "background"},
     {"datastructures", "config", "params"},
     {"_settings", "websockets", "responses", "di", "grpc", "_codecs", "_signature", "_problems"}
     | {"_files", "_exchange"},

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from spikard._listen import bind
+from spikard._server import is_spikard
 from spikard._thread import ServerThread
 from spikard.config import ServerConfig
 
@@ -25,7 +26,8 @@ def serve_in_thread(
     Args:
         asgi_app: A `Spikard` object or any ASGI application.
         port: 0 for any free one; it replaces the configuration's.
-        config: Of the server; default: all defaults. One worker, whatever it says.
+        config: Of the server; default: all defaults. One worker, whatever it says. See also
+            `ServerConfig.for_foreign_app`.
 
     Yields:
         The URL, without a slash at its end.
@@ -41,6 +43,8 @@ def serve_in_thread(
         ```
     """
     config = (config or ServerConfig()).copy(port=port, workers=1)
+    if not is_spikard(asgi_app):
+        config = config.for_foreign_app()
     listeners = bind(config)
     server = ServerThread(asgi_app, config, listeners.per_worker[0])
     server.start()

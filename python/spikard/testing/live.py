@@ -102,7 +102,10 @@ class LiveTestClient(Session):
         follow_redirects: bool = True,
     ) -> None:
         own = app.config if isinstance(app, Spikard) else None
-        self._server = _Server(app, config or own or ServerConfig())
+        config = config or own or ServerConfig()
+        self._server = _Server(
+            app, config if isinstance(app, Spikard) else config.for_foreign_app()
+        )
         super().__init__(
             self._server, headers=headers, cookies=cookies, follow_redirects=follow_redirects
         )

@@ -1,5 +1,6 @@
 //! `spikard._spikard.Core`: a frozen application, and the calls that other doors make into it.
 
+use std::os::fd::RawFd;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,12 +18,12 @@ use super::arguments;
 use super::endpoint::Endpoint;
 use super::head::{RequestHead, header_map};
 use super::{Names, Native, Target, open, respond};
-use crate::bridge::errors;
+use crate::bridge::{errors, shared_counts};
 use crate::message::body::ResponseBody;
 use crate::message::head::Head;
 use crate::pipeline::{
     BodyOut, Decision, FileConditions, Limits, PathSpans, Pipeline, PolicyConfig, RouteId,
-    RouteOptions, SendFile, Ticket,
+    RouteOptions, SendFile, Surroundings, Ticket, overloaded,
 };
 
 /// An application's routes and policies: filled route by route, then only used.
@@ -54,16 +55,22 @@ struct ServerFields {
 
 #[pymethods]
 impl Core {
-    /// `config` is `ServerConfig.to_json()`.
+    /// `config` is `ServerConfig.to_json()`; `counts` is a descriptor of `COUNTS_BYTES` of memory in
+    /// which the workers count requests together.
     #[new]
-    fn new(config: &[u8]) -> PyResult<Self> {
+    #[pyo3(signature = (config, *, counts=None))]
+    fn new(config: &[u8], counts: Option<RawFd>) -> PyResult<Self> {
         let server: ServerFields = serde_json::from_slice(config)
             .map_err(|error| PyValueError::new_err(format!("config: {error}")))?;
         let root_path = server.root_path.trim_end_matches('/').into();
         let policies = PolicyConfig::from_json(config)
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
-        let pipeline =
-            Pipeline::new(&policies).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let around = Surroundings {
+            counts: counts.map(shared_counts::map).transpose()?,
+            ..Surroundings::default()
+        };
+        let pipeline = Pipeline::within(&policies, around)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let filling = Filling {
             pipeline,
             root_path,
@@ -341,6 +348,11 @@ impl Call {
     #[getter]
     fn wants_body(&self) -> PyResult<bool> {
         self.handled(|endpoint, _, _| Ok(endpoint.body.is_some()))
+    }
+
+    /// Gives up on the endpoint: as many requests run and wait as may.
+    fn overload(&self) {
+        self.with(|inner| inner.next = Next::Respond(Some(overloaded().map(whole))));
     }
 
     /// Calls the endpoint: `(True, awaitable)`, `(False, result)`, or `(None, response)` when the

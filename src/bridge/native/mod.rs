@@ -5,7 +5,9 @@ mod core;
 mod endpoint;
 mod head;
 mod inlet;
+mod mounted;
 mod respond;
+mod slots;
 
 use std::future::{Future, poll_fn};
 use std::path::Path;
@@ -22,7 +24,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use tokio::task::{spawn_blocking, spawn_local};
 
-use super::asgi::{self, AsgiApplication};
+use super::asgi::AsgiApplication;
 use super::errors;
 use super::outlet::Driven;
 use super::reactor::Core as Reactor;
@@ -33,7 +35,7 @@ use crate::message::head::Head;
 use crate::message::problem::Problem;
 use crate::pipeline::{
     BodyLimit, Decision, FileBody, FileConditions, FileSource, Limits, PathSpans, Patience,
-    Pipeline, RouteId, Ticket, answer, payload_too_large, request_timeout,
+    Pipeline, RouteId, Ticket, answer, overloaded, payload_too_large, request_timeout,
 };
 use crate::server::{Answer, Application, Exchange, Fault};
 
@@ -45,6 +47,7 @@ pub(crate) use respond::Sink;
 use endpoint::Endpoint;
 use inlet::Inlet;
 use respond::{Reply, reply};
+use slots::{Overloaded, Slot, Slots};
 
 /// A Spikard application, frozen.
 pub(crate) struct Native {
@@ -84,6 +87,8 @@ pub(crate) struct NativeApplication {
     native: Arc<Native>,
     /// One for each mount, with the state of this run's lifespan.
     mounts: Vec<(RouteId, Rc<AsgiApplication>)>,
+    /// How many requests may be in handlers, when that is limited.
+    slots: Option<Rc<Slots>>,
 }
 
 /// One request on its way through.
@@ -94,6 +99,8 @@ struct Passage {
     ticket: Ticket,
     spans: PathSpans,
     inlet: Option<Rc<Inlet>>,
+    slots: Option<Rc<Slots>>,
+    slot: Option<Slot>,
 }
 
 impl NativeApplication {
@@ -119,7 +126,12 @@ impl NativeApplication {
             )),
         };
         let mounts = native.mounts.iter().filter_map(mount).collect();
-        Self { native, mounts }
+        let slots = Slots::new(native.pipeline.concurrency()).map(Rc::new);
+        Self {
+            native,
+            mounts,
+            slots,
+        }
     }
 
     fn mount(&self, id: RouteId) -> Option<Rc<AsgiApplication>> {
@@ -177,16 +189,15 @@ impl NativeApplication {
                     ticket,
                     spans: params,
                     inlet: None,
+                    slots: self.slots.clone(),
+                    slot: None,
                 };
                 passage.handle(id, limits, exchange).await
             }
-            Decision::Mounted { id, .. } => match self.mount(id) {
-                Some(mount) => {
-                    let answer = asgi::serve(mount, reactor, head, exchange).await;
-                    finish_answer(native, &ticket, answer)
-                }
-                None => Answer::Response(native.finished(&ticket, answer(&Problem::not_found()))),
-            },
+            Decision::Mounted { id, limits, .. } => {
+                let answer = self.call_mount(id, limits, reactor, head, exchange).await;
+                finish_answer(native, &ticket, answer)
+            }
             Decision::Hooks => {
                 let limits = native.pipeline.limits();
                 let passage = Passage {
@@ -196,10 +207,40 @@ impl NativeApplication {
                     ticket,
                     spans: PathSpans::default(),
                     inlet: None,
+                    // The driver asks for a place before the endpoint.
+                    slots: None,
+                    slot: None,
                 };
                 passage.drive(limits, exchange).await
             }
         }
+    }
+}
+
+impl NativeApplication {
+    async fn call_mount<E: Exchange>(
+        &self,
+        id: RouteId,
+        limits: Limits,
+        reactor: Rc<Reactor>,
+        head: Head,
+        exchange: E,
+    ) -> Answer {
+        let Some(mount) = self.mount(id) else {
+            return Answer::Response(answer(&Problem::not_found()));
+        };
+        // A WebSocket lasts; `max_connections` bounds those.
+        let is_request = !exchange.capabilities().websocket;
+        let slot = match self.slots.as_ref().filter(|_| is_request) {
+            None => None,
+            Some(slots) => match slots.enter().await {
+                Ok(slot) => Some(slot),
+                Err(Overloaded) => return Answer::Response(overloaded()),
+            },
+        };
+        let answer = mounted::serve(mount, reactor, head, exchange, limits).await;
+        drop(slot);
+        answer
     }
 }
 
@@ -264,6 +305,13 @@ impl Passage {
         } else {
             None
         };
+        // After the body: a client that sends slowly takes nobody's place.
+        if let Some(slots) = self.slots.take() {
+            match slots.enter().await {
+                Ok(slot) => self.slot = Some(slot),
+                Err(Overloaded) => return self.give(Some(Reply::plain(overloaded()))).await,
+            }
+        }
         let limit = BodyLimit::new(limits.max_body_bytes);
         let mut exchange = Some(exchange);
         let mut make_inlet = |reactor: &Rc<Reactor>| {
@@ -284,6 +332,7 @@ impl Passage {
             .await
         };
         let reply = self.settle(endpoint, step, limits.request_timeout).await;
+        self.slot = None;
         self.give(reply).await
     }
 

@@ -1,0 +1,88 @@
+//! Mounted ASGI applications within the limits that the policies set around every handler.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+
+use crate::bridge::asgi::{self, AsgiApplication};
+use crate::bridge::reactor::Core as Reactor;
+use crate::message::body::BodyError;
+use crate::message::head::Head;
+use crate::pipeline::{BodyLimit, Limits, payload_too_large, request_timeout};
+use crate::server::{Answer, Capabilities, Exchange};
+
+/// Serves one request or WebSocket of a mounted application.
+pub(super) async fn serve<E: Exchange>(
+    mount: Rc<AsgiApplication>,
+    reactor: Rc<Reactor>,
+    head: Head,
+    exchange: E,
+    limits: Limits,
+) -> Answer {
+    if exchange.capabilities().websocket {
+        return asgi::serve(mount, reactor, head, exchange).await;
+    }
+    let refused = Rc::new(Cell::new(None));
+    let exchange = Limited {
+        inner: exchange,
+        limit: BodyLimit::new(limits.max_body_bytes),
+        refused: Rc::clone(&refused),
+    };
+    let answering = asgi::serve(mount, reactor, head, exchange);
+    let answer = match limits.request_timeout {
+        None => answering.await,
+        Some(timeout) => match tokio::time::timeout(timeout, answering).await {
+            Ok(answer) => answer,
+            Err(_) => Answer::Response(request_timeout()),
+        },
+    };
+    match refused.get() {
+        // The application heard a disconnect; the client is told why.
+        Some(limit) => Answer::Response(payload_too_large(limit)),
+        None => answer,
+    }
+}
+
+/// An exchange whose body may not be longer than its limit.
+struct Limited<E> {
+    inner: E,
+    limit: BodyLimit,
+    /// The limit that the body was over.
+    refused: Rc<Cell<Option<u64>>>,
+}
+
+impl<E: Exchange> Exchange for Limited<E> {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        let Some(piece) = ready!(self.inner.poll_body(cx)) else {
+            return Poll::Ready(None);
+        };
+        Poll::Ready(Some(piece.and_then(|piece| {
+            if let Err(error) = self.limit.admit(&piece) {
+                if let BodyError::TooLarge { limit } = error {
+                    self.refused.set(Some(limit));
+                }
+                return Err(error);
+            }
+            Ok(piece)
+        })))
+    }
+
+    fn is_body_end(&self) -> bool {
+        self.inner.is_body_end()
+    }
+
+    fn body_length(&self) -> Option<u64> {
+        self.inner.body_length()
+    }
+
+    fn early_hints(&mut self, fields: HeaderMap) {
+        self.inner.early_hints(fields);
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+}

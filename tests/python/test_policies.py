@@ -1,0 +1,339 @@
+"""Every policy field has its effect behind every door, from one table.
+
+The doors: our own server on a socket, the pipeline as `TestClient` drives it, and another ASGI
+server (uvicorn). An ASGI application that is not ours gets the same from our server when asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import hmac
+import json
+import socket
+import threading
+import time
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from spikard import Spikard
+from spikard.config import (
+    ApiKeyConfig,
+    CompressionConfig,
+    CorsConfig,
+    JwtConfig,
+    RateLimitConfig,
+    SecurityHeadersConfig,
+    ServerConfig,
+    StaticFilesConfig,
+)
+from spikard.testing import TestClient, serve_in_thread
+
+PATIENCE = 20  # seconds, for anything that should happen at all
+SECRET = "a secret that is long enough for HS256"
+
+
+def token(claims: dict[str, Any]) -> str:
+    def part(data: bytes) -> bytes:
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+    signed = part(b'{"alg":"HS256","typ":"JWT"}') + b"." + part(json.dumps(claims).encode())
+    return (signed + b"." + part(hmac.digest(SECRET.encode(), signed, "sha256"))).decode()
+
+
+def bearer(**claims: Any) -> dict[str, str]:
+    return {"authorization": f"Bearer {token({'exp': int(time.time()) + 60, **claims})}"}
+
+
+def application(config: ServerConfig | None) -> Spikard:
+    app = Spikard(config=config)
+
+    @app.get("/")
+    async def index() -> str:
+        return "x" * 4000
+
+    @app.get("/slow")
+    async def slow() -> str:
+        await asyncio.sleep(PATIENCE)
+        return "late"
+
+    @app.post("/")
+    async def echo(body: dict[str, Any]) -> dict[str, Any]:
+        return body
+
+    app.mount("/mounted", foreign)
+    return app
+
+
+async def foreign(scope: Any, receive: Any, send: Any) -> None:
+    """Do what `application` does at its root, with nothing of ours."""
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    if scope["path"] == "/slow":
+        await asyncio.sleep(PATIENCE)
+    body = b""
+    while True:
+        event = await receive()
+        body += event.get("body", b"")
+        if not event.get("more_body"):
+            break
+    if event["type"] == "http.disconnect":
+        return
+    body = body or b'"' + b"x" * 4000 + b'"'
+    fields = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 200, "headers": fields})
+    await send({"type": "http.response.body", "body": body})
+
+
+Sender = Any
+"""`send(method, target, **options)` of httpx's client, or what behaves like it."""
+
+
+@contextlib.contextmanager
+def our_server(config: ServerConfig):
+    with (
+        serve_in_thread(application(config), config=config) as url,
+        httpx.Client(base_url=url, timeout=PATIENCE) as client,
+    ):
+        yield client.request
+
+
+@contextlib.contextmanager
+def our_server_with_hooks(config: ServerConfig):
+    app = application(config)
+    app.mounts.clear()
+
+    @app.on_request
+    async def nothing(request: Any) -> Any:
+        return request
+
+    with (
+        serve_in_thread(app, config=config) as url,
+        httpx.Client(base_url=url, timeout=PATIENCE) as client,
+    ):
+        yield client.request
+
+
+@contextlib.contextmanager
+def our_server_with_another_application(config: ServerConfig):
+    with (
+        serve_in_thread(foreign, config=config) as url,
+        httpx.Client(base_url=url, timeout=PATIENCE) as client,
+    ):
+        yield client.request
+
+
+@contextlib.contextmanager
+def in_process(config: ServerConfig):
+    with TestClient(application(config)) as client:
+        yield client.request
+
+
+@contextlib.contextmanager
+def under_uvicorn(config: ServerConfig):
+    app = application(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        # Headers as the table has them: uvicorn would look at forwarded ones itself.
+        made = uvicorn.Config(app, log_level="error", proxy_headers=False, server_header=False)
+        server = uvicorn.Server(made)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE) as client:
+                yield client.request
+        finally:
+            server.should_exit = True
+            thread.join(PATIENCE)
+
+
+DOORS = [
+    our_server,
+    our_server_with_hooks,
+    our_server_with_another_application,
+    in_process,
+    under_uvicorn,
+]
+
+
+def compression_on(send: Sender) -> None:
+    for coding in ("gzip", "br", "zstd"):
+        answer = send("GET", "/", headers={"accept-encoding": coding})
+        assert answer.headers["content-encoding"] == coding
+        assert answer.headers["vary"] == "Accept-Encoding"
+
+
+def compression_off(send: Sender) -> None:
+    answer = send("GET", "/", headers={"accept-encoding": "gzip, br, zstd"})
+    assert "content-encoding" not in answer.headers
+
+
+def only_gzip(send: Sender) -> None:
+    answer = send("GET", "/", headers={"accept-encoding": "zstd, br, gzip;q=0.1"})
+    assert answer.headers["content-encoding"] == "gzip"
+
+
+def cors(send: Sender) -> None:
+    ours, other = {"origin": "https://a.example"}, {"origin": "https://b.example"}
+    asks = {"access-control-request-method": "POST"}
+    preflight = send("OPTIONS", "/", headers=ours | asks)
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-max-age"] == "7"
+    assert send("OPTIONS", "/", headers=other | asks).status_code == 403
+    answer = send("GET", "/", headers=ours)
+    assert answer.headers["access-control-allow-origin"] == "https://a.example"
+    assert "access-control-allow-origin" not in send("GET", "/", headers=other).headers
+
+
+def rate_limit(send: Sender) -> None:
+    answers = [send("GET", "/") for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert answers[0].headers["ratelimit-limit"] == "3"
+    assert int(answers[3].headers["retry-after"]) >= 1
+
+
+def jwt(send: Sender) -> None:
+    assert send("GET", "/").status_code == 401
+    assert send("GET", "/", headers=bearer(exp=1)).status_code == 401
+    assert send("GET", "/", headers=bearer()).status_code == 200
+
+
+def api_key(send: Sender) -> None:
+    assert send("GET", "/").status_code == 401
+    assert send("GET", "/", headers={"x-key": "wrong"}).status_code == 401
+    assert send("GET", "/", headers={"x-key": "right"}).status_code == 200
+    assert send("GET", "/?key=right").status_code == 200
+
+
+def request_id(send: Sender) -> None:
+    assert len(send("GET", "/").headers["x-request-id"]) >= 16
+    answer = send("GET", "/", headers={"x-request-id": "mine"})
+    assert answer.headers["x-request-id"] == "mine"
+
+
+def no_request_id(send: Sender) -> None:
+    assert "x-request-id" not in send("GET", "/").headers
+
+
+def body_limit(send: Sender) -> None:
+    media = {"content-type": "application/json"}
+    small, large = b'{"a": 1}', b'{"a": "' + b"x" * 100 + b'"}'
+    assert send("POST", "/", content=small, headers=media).status_code == 200
+    assert send("POST", "/", content=large, headers=media).status_code == 413
+
+
+def timeout(send: Sender) -> None:
+    assert send("GET", "/slow").status_code == 408
+    assert send("GET", "/").status_code == 200
+
+
+def headers(send: Sender) -> None:
+    assert send("GET", "/").headers["x-own"] == "1"
+    assert send("GET", "/nothing/here").headers["x-own"] == "1"
+
+
+def security_headers(send: Sender) -> None:
+    answer = send("GET", "/")
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert answer.headers["x-frame-options"] == "SAMEORIGIN"
+    assert "strict-transport-security" not in answer.headers
+
+
+def hosts(send: Sender) -> None:
+    assert send("GET", "/", headers={"host": "a.example"}).status_code == 200
+    assert send("GET", "/", headers={"host": "b.example"}).status_code == 400
+
+
+def static(send: Sender) -> None:
+    answer = send("GET", "/static/a.txt")
+    assert (answer.status_code, answer.headers["content-length"]) == (200, "9")
+    assert answer.headers["cache-control"] == "max-age=9"
+
+
+def proxies(send: Sender) -> None:
+    # One client, said to be two: each has its own budget.
+    for client in ("192.0.2.1", "192.0.2.2"):
+        for status in (200, 429):
+            answer = send("GET", "/", headers={"x-forwarded-for": client})
+            assert answer.status_code == status
+
+
+def no_proxies(send: Sender) -> None:
+    assert send("GET", "/", headers={"x-forwarded-for": "192.0.2.1"}).status_code == 200
+    assert send("GET", "/", headers={"x-forwarded-for": "192.0.2.2"}).status_code == 429
+
+
+ONE = RateLimitConfig(per_second=0.01, burst=1)
+HS256 = JwtConfig(secret=SECRET)
+EFFECTS: list[tuple[Any, dict[str, Any]]] = [
+    (compression_on, {"compression": CompressionConfig(min_size=100, quality=1)}),
+    (compression_off, {"compression": None}),
+    (compression_off, {"compression": CompressionConfig(min_size=1 << 20)}),
+    (only_gzip, {"compression": CompressionConfig(brotli=False, zstd=False)}),
+    (cors, {"cors": CorsConfig(allow_origins=["https://a.example"], max_age=7)}),
+    (rate_limit, {"rate_limit": RateLimitConfig(per_second=0.01, burst=3)}),
+    (rate_limit, {"rate_limit": RateLimitConfig(per_second=0.01, burst=3, ip_based=False)}),
+    (jwt, {"jwt_auth": HS256}),
+    (
+        api_key,
+        {"api_key_auth": ApiKeyConfig(keys=["right"], header_name="x-key", query_param="key")},
+    ),
+    (body_limit, {"max_body_size": 50}),
+    (timeout, {"request_timeout": 0.05}),
+    (headers, {"headers": [("x-own", "1")]}),
+    (security_headers, {"security_headers": SecurityHeadersConfig(frame_options="SAMEORIGIN")}),
+    (hosts, {"allowed_hosts": ["a.example"]}),
+    (static, {"static_files": "directory"}),
+    (proxies, {"rate_limit": ONE, "trusted_proxies": ["127.0.0.1"]}),
+    (no_proxies, {"rate_limit": ONE}),
+]
+"""An effect, and the fields that have it."""
+
+DEFAULTS: list[tuple[Any, dict[str, Any]]] = [
+    (request_id, {}),
+    (compression_on, {}),
+    (no_request_id, {"enable_request_id": False}),
+]
+"""What an application of ours has by default, and another has not."""
+
+
+def configured(fields: dict[str, Any], tmp_path: Any) -> ServerConfig:
+    if "static_files" in fields:
+        (tmp_path / "a.txt").write_text("text of a")
+        static = StaticFilesConfig(
+            directory=str(tmp_path), route_prefix="/static", cache_control="max-age=9"
+        )
+        fields = {"static_files": [static]}
+    return ServerConfig(**fields)
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    ("effect", "fields"), EFFECTS, ids=lambda given: getattr(given, "__name__", "")
+)
+def test_policy_has_its_effect(effect, fields, door, tmp_path):
+    with door(configured(fields, tmp_path)) as send:
+        effect(send)
+
+
+@pytest.mark.parametrize("door", [our_server, our_server_with_hooks, in_process, under_uvicorn])
+@pytest.mark.parametrize(
+    ("effect", "fields"), DEFAULTS, ids=lambda given: getattr(given, "__name__", "")
+)
+def test_default_has_its_effect(effect, fields, door, tmp_path):
+    with door(configured(fields, tmp_path)) as send:
+        effect(send)
+
+
+@pytest.mark.parametrize("effect", [compression_off, no_request_id])
+def test_another_application_has_no_policy_by_default(effect):
+    with our_server_with_another_application(ServerConfig()) as send:
+        effect(send)
