@@ -6,7 +6,7 @@ PYTHON3 ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.
 	&& [ -n "$$path" ] && echo "$$path" && break; done)
 VENV ?= .venv
 PROFILE ?= dev
-APP ?= fastapi_app:app
+APP ?= quickstart:app
 
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --quiet --disable-pip-version-check
@@ -23,7 +23,7 @@ export VIRTUAL_ENV := $(abspath $(VENV))
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: build ## build, then serve examples/fastapi_app.py on http://127.0.0.1:8000 (APP=asgi_hello:app for another)
+run: build ## build, then serve examples/quickstart.py on http://127.0.0.1:8000/docs (APP=fastapi_app:app for another)
 	$(VENV)/bin/spikard --app-dir examples $(APP)
 
 test: lint-rust test-rust lint-python test-python conformance ## everything CI checks

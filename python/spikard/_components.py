@@ -88,7 +88,8 @@ class Components:
         for owner, schema, place in self._raw:
             place.update(_contained(owner, schema, components))
         filled = [place for _, place in self._native]
-        return self._settled([components, *filled])[0]
+        self._settle([components, *filled])
+        return components
 
     def _hook(self, cls: type) -> Schema:
         """Describe a class that msgspec does not know (see ``schema_hook`` there)."""
@@ -130,18 +131,26 @@ class Components:
             for name, schema in components.items()
         }
 
-    def _settled(self, value: Any) -> Any:
+    def _settle(self, value: Any) -> None:
         """Put the schemas of Pydantic's classes where msgspec left their place open."""
         if isinstance(value, list):
-            value[:] = [self._settled(each) for each in value]
+            for each in value:
+                self._settle(each)
         elif isinstance(value, dict):
             pending = value.pop(_PENDING, None)
-            for key, each in value.items():
-                value[key] = self._settled(each)
+            for each in value.values():
+                self._settle(each)
             if pending is not None:
                 value.update(self._pending[pending])
-        return value
+            choices = value.get("enum")
+            if isinstance(choices, list) and "type" not in value:
+                # msgspec leaves it out; viewers show it, and generators of clients want it.
+                kinds = {type(each) for each in choices}
+                if len(kinds) == 1 and kinds <= _TYPES.keys():
+                    value["type"] = _TYPES[kinds.pop()]
 
+
+_TYPES: dict[type, str] = {str: "string", int: "integer"}
 
 _FORMATS: dict[str, Schema] = {
     "IPv4Address": {"format": "ipv4"},
@@ -222,7 +231,7 @@ def _rereferred(schema: Any, moved: Callable[[str], str]) -> Any:
         return [_rereferred(each, moved) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    made = {}
+    made: Schema = {}
     for key, value in schema.items():
         if key == "$ref" and isinstance(value, str):
             made[key] = moved(value)

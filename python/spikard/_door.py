@@ -46,7 +46,7 @@ def make_core(app: Spikard, config: ServerConfig, counts: int | None = None) -> 
     """
     core = _spikard.Core(config.to_json(), counts=counts)
     app._slots = Slots(config.max_concurrency, config.max_queue)  # noqa: SLF001  # of the doors
-    for spec in app.freeze():
+    for spec in (*app.freeze(), *app.documentation(config)):
         core.add_route(spec)
     for prefix, mounted in app.mounts:
         core.add_mount(prefix, mounted)

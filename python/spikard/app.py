@@ -107,6 +107,7 @@ class Spikard(Router):
         self._frozen: list[RouteSpec] | None = None
         self._made_core: Any = None
         self._slots: Any = None
+        self._made_openapi: tuple[Any, dict[str, Any]] | None = None
         self.register(*handlers)
 
     # Registration
@@ -268,10 +269,19 @@ class Spikard(Router):
             self._frozen = [self._compiled(route) for route in self.routes]
         return self._frozen
 
+    def documentation(self, config: ServerConfig) -> list[RouteSpec]:
+        """Compile the routes of the OpenAPI document and its pages, if a server offers them."""
+        if config.openapi is None or not config.openapi.enabled:
+            return []
+        from spikard._documentation import documentation_routes
+
+        return [self._compiled(route) for route in documentation_routes(self, config)]
+
     def _thaw(self) -> None:
         self._frozen = None
         self._routes = None
         self._made_core = None
+        self._made_openapi = None
 
     def _core(self) -> Any:
         """Return the Rust core with every route added; made once per frozen state."""
@@ -526,11 +536,13 @@ class Spikard(Router):
         await _server.serve(self, config if config is not None else self.config)
 
     def openapi(self) -> dict[str, Any]:
-        """Return the OpenAPI 3.1 document."""
+        """Return the OpenAPI 3.1 document, made once until something is registered."""
         from spikard import openapi
 
-        document: dict[str, Any] = openapi.document(self)
-        return document
+        self.freeze()
+        if self._made_openapi is None or self._made_openapi[0] is not self.config:
+            self._made_openapi = self.config, openapi.document(self)
+        return self._made_openapi[1]
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one ASGI connection, under any ASGI server."""

@@ -68,7 +68,6 @@ NOT_BUILT: frozenset[str] = frozenset(
         "ServerConfig.max_query_pairs",
         "ServerConfig.max_requests",
         "ServerConfig.max_requests_jitter",
-        "ServerConfig.openapi",
         "ServerConfig.spool_memory",
         "ServerConfig.spool_quota",
         "ServerConfig.ws_allowed_origins",

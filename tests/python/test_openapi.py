@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import enum
+import importlib
 import ipaddress  # noqa: TC003 - annotations are read at run time
+import re
 import uuid  # noqa: TC003 - as above
+from pathlib import Path as FilePath
 from typing import Annotated, Any, Generic, Optional, TypedDict, TypeVar
 
 import attrs
+import httpx
 import msgspec
 import pydantic
 import pytest
@@ -26,6 +31,7 @@ from spikard import (
     ServerConfig,
     Spikard,
     UploadFile,
+    _documentation,
     config,
 )
 from spikard.config import (
@@ -38,6 +44,9 @@ from spikard.config import (
     SecuritySchemeInfo,
     ServerInfo,
 )
+from spikard.testing import TestClient
+
+EXAMPLES = FilePath(__file__).parents[2] / "examples"
 
 T = TypeVar("T")
 
@@ -90,13 +99,14 @@ class Point:
 def documented(app: Spikard, **settings: Any) -> dict[str, Any]:
     """Return an application's document once it has passed the validator."""
     app.config = ServerConfig(**settings)
-    made = app.openapi()
+    made: dict[str, Any] = app.openapi()
     problems = [
         f"{list(error.absolute_path)}: {error.message}"
         for error in OpenAPIV31SpecValidator(made).iter_errors()
     ]
     assert problems == []
-    return msgspec.json.decode(msgspec.json.encode(made))
+    decoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(made))
+    return decoded
 
 
 def rich() -> Spikard:
@@ -109,7 +119,7 @@ def rich() -> Spikard:
         id: int,  # noqa: A002 - the name of the path parameter
         colour: Colour = Colour.RED,
         tags: Annotated[list[str], Query(alias="tag", description="any of", max_length=5)] = [],  # noqa: B006
-        x_token: Header[str] = "none",
+        x_token: Annotated[str, Header()] = "none",
         session: Annotated[str | None, Cookie()] = None,
     ) -> Node:
         """Return one node.
@@ -301,7 +311,8 @@ def test_types_become_components(made):
     assert schemas["Page_Node_"]["title"] == "Page[Node]"
     assert schemas["Holder"]["properties"]["model"] == {"$ref": "#/components/schemas/Model"}
     assert schemas["Model"]["properties"]["number"]["minimum"] == 1
-    assert {"Point", "Listed", "Colour", "Upload"} <= set(schemas)
+    assert schemas["Colour"] == {"title": "Colour", "type": "string", "enum": ["blue", "red"]}
+    assert {"Point", "Listed", "Upload"} <= set(schemas)
 
 
 def test_raw_schema_that_refers_to_itself_becomes_a_component(made):
@@ -444,3 +455,192 @@ def test_document_describes_the_api_and_its_security(monkeypatch):
 def test_title_and_version_of_the_application_stand_in_for_the_defaults():
     made = documented(Spikard(title="Mine", version="3"))
     assert made["info"] == {"title": "Mine", "version": "3"}
+
+
+# --- the pages ------------------------------------------------------------------------------
+
+HOSTILE = "</script><script>alert(1)</script>"
+
+
+def shown(**settings: Any) -> Spikard:
+    """Return an application that serves its documentation."""
+    app = Spikard(
+        config=ServerConfig(openapi=OpenApiConfig(enabled=True, title=HOSTILE, **settings))
+    )
+
+    @app.get("/things/{name}")
+    async def thing(name: str) -> str:
+        return name
+
+    return app
+
+
+def linked(page: str) -> list[str]:
+    """Return the addresses of what a page loads."""
+    return re.findall(r'<(?:link|script) [^>]*(?:href|src)="([^"]*)"', page)
+
+
+def test_document_is_served_as_json():
+    app = shown()
+    with TestClient(app) as client:
+        response = client.get("/openapi.json").assert_status_ok()
+        assert response.headers["content-type"] == "application/json"
+        assert response.json() == app.openapi()
+        assert response.json()["info"]["title"] == HOSTILE
+        assert list(response.json()["paths"]) == ["/things/{name}"]
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_page_loads_everything_from_its_own_origin(path):
+    with TestClient(shown()) as client:
+        page = client.get(path).assert_status_ok()
+        addresses = linked(page.text())
+        assert len(addresses) >= 4
+        for address in addresses:
+            assert re.fullmatch(r"[\w./-]+", address)
+            file = client.get(f"/{address}").assert_status_ok()
+            assert file.headers["x-content-type-options"] == "nosniff"
+            assert len(file.bytes()) > 0
+        assert client.get(f"{path}/unknown.js").status_code == 404
+
+
+def test_file_that_the_browser_has_is_not_sent_again():
+    with TestClient(shown()) as client:
+        tag = client.get("/docs/swagger-ui.css").headers["etag"]
+        for given in (tag, f'"other", {tag}'):
+            again = client.get("/docs/swagger-ui.css", headers={"if-none-match": given})
+            assert (again.status_code, again.bytes()) == (304, b"")
+        other = client.get("/docs/swagger-ui.css", headers={"if-none-match": '"other"'})
+        assert other.status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_page_has_a_strict_policy_and_no_script_inside(path):
+    with TestClient(shown()) as client:
+        page = client.get(path)
+    policy = dict(
+        part.split(" ", 1) for part in page.headers["content-security-policy"].split("; ")
+    )
+    assert policy["default-src"] == "'self'"
+    assert policy["connect-src"] == "'self'"
+    assert "script-src" not in policy  # so default-src holds: no inline, no eval
+    assert page.headers["x-content-type-options"] == "nosniff"
+    for attributes, content in re.findall(r"<script([^>]*)>(.*?)</script>", page.text(), re.DOTALL):
+        assert 'type="application/json"' in attributes or content == ""
+    assert HOSTILE not in page.text()
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+def test_page_does_not_depend_on_the_request(path):
+    with TestClient(shown()) as client:
+        plain = client.get(path)
+        hostile = client.get(
+            path,
+            params={"url": "https://evil.test/x.json", "configUrl": "https://evil.test/c.json"},
+            headers={"x-forwarded-prefix": "');alert(1)//", "x-forwarded-host": "evil.test"},
+        )
+        assert hostile.text() == plain.text()
+        assert "queryConfigEnabled: false" in client.get("/docs/start.js").text()
+
+
+def test_paths_can_be_chosen_and_pages_left_out():
+    app = shown(swagger_ui_path="/a/b/ui", redoc_path=None, openapi_json_path="/spec/api.json")
+    with TestClient(app) as client:
+        page = client.get("/a/b/ui").assert_status_ok()
+        assert '{"document":"../../spec/api.json"}' in page.text()
+        assert client.get("/a/b/ui/swagger-ui.css").status_code == 200
+        assert client.get("/spec/api.json").status_code == 200
+        assert [client.get(path).status_code for path in ("/redoc", "/docs")] == [404, 404]
+
+
+def test_page_at_the_root_finds_its_files():
+    with TestClient(shown(swagger_ui_path="/")) as client:
+        assert "start.js" in linked(client.get("/").text())
+        assert client.get("/start.js").status_code == 200
+
+
+def test_nothing_is_served_unless_enabled():
+    app = Spikard(config=ServerConfig(openapi=OpenApiConfig()))
+    with TestClient(app) as client:
+        assert {client.get(path).status_code for path in ("/docs", "/redoc", "/openapi.json")} == {
+            404
+        }
+
+
+def test_servers_to_try_are_allowed_by_the_policy_and_cannot_end_it():
+    app = shown(
+        servers=[
+            ServerInfo(url="https://api.example.com/v1"),
+            ServerInfo(url="https://x; script-src *"),
+            ServerInfo(url="https://{region}.example.com"),
+            ServerInfo(url="/relative"),
+        ]
+    )
+    with TestClient(app) as client:
+        policy = client.get("/docs").headers["content-security-policy"]
+    assert "connect-src 'self' https://api.example.com;" in policy
+    assert "script-src" not in policy
+
+
+async def behind(app: Spikard, path: str, root_path: str) -> httpx.Response:
+    """Return the answer to a request that another server's prefix leads here."""
+    transport = httpx.ASGITransport(app=app, root_path=root_path)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        return await client.get(root_path + path)
+
+
+def test_document_below_a_prefix_names_it_as_the_server():
+    answer = asyncio.run(behind(shown(), "/openapi.json", "/tenant"))
+    assert answer.json()["servers"] == [{"url": "/tenant"}]
+    named = shown(servers=[ServerInfo(url="https://example.com")])
+    answer = asyncio.run(behind(named, "/openapi.json", "/tenant"))
+    assert answer.json()["servers"] == [{"url": "https://example.com"}]
+
+
+def test_page_below_a_prefix_loads_its_files():
+    app = shown()
+    page = asyncio.run(behind(app, "/docs", "/tenant"))
+    for address in linked(page.text):
+        assert asyncio.run(behind(app, f"/{address}", "/tenant")).status_code == 200
+
+
+def test_missing_package_is_named_with_its_extra(monkeypatch, caplog):
+    absent = dataclasses.replace(_documentation.SWAGGER_UI, package="package_that_is_absent")
+    monkeypatch.setattr(_documentation, "SWAGGER_UI", absent)
+    with TestClient(shown()) as client:
+        answer = client.get("/docs").assert_status(501)
+        assert answer.json()["detail"] == 'Swagger UI is not installed: pip install "spikard[docs]"'
+        assert client.get("/openapi.json").status_code == 200
+    assert 'pip install "spikard[docs]"' in caplog.text
+
+
+@pytest.mark.parametrize(("public", "status"), [(False, 401), (True, 200)])
+def test_pages_want_credentials_unless_public(monkeypatch, public, status):
+    monkeypatch.setattr(config, "NOT_BUILT", frozenset())
+    app = shown(public=public)
+    assert app.config is not None
+    app.config = app.config.copy(api_key_auth=ApiKeyConfig(keys=["0123456789abcdef"]))
+    with TestClient(app) as client:
+        for path in ("/openapi.json", "/docs", "/docs/swagger-ui.css", "/redoc"):
+            assert client.get(path).status_code == status
+        assert client.get("/things/x").status_code == 401
+
+
+def test_document_is_made_anew_after_a_registration():
+    app = Spikard()
+    assert app.openapi()["paths"] == {}
+    assert app.openapi() is app.openapi()
+
+    @app.get("/late")
+    async def late() -> None:
+        raise NotImplementedError
+
+    assert set(app.openapi()["paths"]) == {"/late"}
+
+
+@pytest.mark.parametrize("name", ["quickstart"])
+def test_examples_have_a_valid_document(name, monkeypatch):
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    app = importlib.import_module(name).app
+    problems = list(OpenAPIV31SpecValidator(app.openapi()).iter_errors())
+    assert problems == []

@@ -131,7 +131,12 @@ impl Core {
 
     /// Begins a request of another door.
     fn begin(&self, py: Python<'_>, head: &RequestHead) -> PyResult<Call> {
-        Ok(Call::new(self.native(py)?, &head.head))
+        let native = self.native(py)?;
+        let root_path = match head.root_path() {
+            "" => Arc::clone(&native.root_path),
+            given => given.into(),
+        };
+        Ok(Call::new(native, &head.head, root_path))
     }
 }
 
@@ -199,6 +204,8 @@ fn options(options: &Bound<'_, PyAny>) -> PyResult<RouteOptions> {
 #[pyclass(frozen, module = "spikard._spikard")]
 pub(crate) struct Call {
     native: Arc<Native>,
+    /// Where the host of this request has mounted the application.
+    root_path: Arc<str>,
     inner: Mutex<Inner>,
 }
 
@@ -218,13 +225,14 @@ enum Next {
 }
 
 impl Call {
-    pub(super) fn new(native: Arc<Native>, head: &Arc<Head>) -> Self {
+    pub(super) fn new(native: Arc<Native>, head: &Arc<Head>, root_path: Arc<str>) -> Self {
         let mut head = Head::clone(head);
         let (ticket, decision) = native.pipeline.begin(&mut head);
         let next = Next::of(decision);
         let head = Arc::new(head);
         Self {
             native,
+            root_path,
             inner: Mutex::new(Inner { head, ticket, next }),
         }
     }
@@ -312,9 +320,8 @@ impl Call {
     #[getter]
     fn head(&self) -> RequestHead {
         let (head, id) = self.with(|inner| {
-            let head =
-                RequestHead::new(Arc::clone(&inner.head), Arc::clone(&self.native.root_path))
-                    .with_policies(inner.ticket.request_id(), inner.ticket.claims());
+            let head = RequestHead::new(Arc::clone(&inner.head), Arc::clone(&self.root_path))
+                .with_policies(inner.ticket.request_id(), inner.ticket.claims());
             match &inner.next {
                 Next::Handle(id, spans, _) => (head, Some((*id, spans.clone()))),
                 _ => (head, None),

@@ -155,7 +155,7 @@ impl RequestHead {
     }
 
     #[getter]
-    fn root_path(&self) -> &str {
+    pub(super) fn root_path(&self) -> &str {
         &self.root_path
     }
 

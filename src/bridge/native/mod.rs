@@ -610,7 +610,9 @@ impl Passage {
     fn start_driver(&self, py: Python<'_>) -> PyResult<(Py<core::Call>, Started)> {
         let head = RequestHead::new(Arc::clone(&self.head), Arc::clone(&self.native.root_path));
         let request = self.request_of(py, head)?;
-        let call = Py::new(py, core::Call::new(Arc::clone(&self.native), &self.head))?;
+        let root_path = Arc::clone(&self.native.root_path);
+        let call = core::Call::new(Arc::clone(&self.native), &self.head, root_path);
+        let call = Py::new(py, call)?;
         let Some(driver) = &self.native.driver else {
             return Err(pyo3::exceptions::PyRuntimeError::new_err(
                 "the application has no driver",
