@@ -10,6 +10,7 @@ use crate::message::multipart::MultipartError;
 use crate::pipeline::RegisterError;
 use crate::protocol::asgi::EventError;
 use crate::protocol::asgi::http::SendError;
+use crate::protocol::websocket::close::Close;
 
 /// `spikard_asgi.exceptions.ClientDisconnected`, the `OSError` that `send` raises.
 pub(crate) fn client_disconnected(py: Python<'_>) -> PyErr {
@@ -29,6 +30,15 @@ fn exception<'py>(
     name: &str,
 ) -> PyResult<Bound<'py, PyType>> {
     slot.import(py, "spikard_asgi.exceptions", name).cloned()
+}
+
+/// `spikard.exceptions.WebSocketDisconnect`.
+pub(crate) fn websocket_disconnect(py: Python<'_>, close: Close) -> PyErr {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    match CLASS.import(py, "spikard.exceptions", "WebSocketDisconnect") {
+        Ok(class) => PyErr::from_type(class.clone(), (close.code, close.reason)),
+        Err(error) => error,
+    }
 }
 
 /// An event that breaks the ASGI rules.

@@ -29,6 +29,7 @@ fn _spikard(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<server::AsgiServer>()?;
     module.add_class::<server::NativeServer>()?;
     module.add_class::<native::Core>()?;
+    module.add_class::<native::Peer>()?;
     module.add_class::<native::RequestHead>()?;
     module.add_class::<native::Source>()?;
     module.add_class::<native::Sink>()?;

@@ -72,6 +72,10 @@ pub(super) struct Channel {
     /// Futures of `send` calls that wait.
     senders: RefCell<Vec<Py<PyAny>>>,
     key: Cell<Option<Key>>,
+    /// Whether the application knows of the end, or made it.
+    knows_end: Cell<bool>,
+    /// Called once when the WebSocket is over.
+    on_over: RefCell<Option<Box<dyn FnOnce()>>>,
 }
 
 /// How far the connection has come.
@@ -112,6 +116,8 @@ impl Channel {
             receivers: RefCell::new(VecDeque::new()),
             senders: RefCell::new(Vec::new()),
             key: Cell::new(None),
+            knows_end: Cell::new(false),
+            on_over: RefCell::new(None),
         });
         let key = CHANNELS.with(|channels| channels.add(Rc::clone(&channel)));
         channel.key.set(Some(key));
@@ -142,9 +148,24 @@ impl Channel {
     pub(super) fn is_over(&self) -> bool {
         match &*self.stage.borrow() {
             Stage::Handshake { .. } => false,
-            Stage::Open(session) => session.closed().is_some(),
+            Stage::Open(session) => session.is_closed(),
             Stage::Never => true,
         }
+    }
+
+    /// Whether the application knows of the end, by an exception or an event or its own doing.
+    pub(super) fn knows_end(&self) -> bool {
+        self.knows_end.get()
+    }
+
+    /// Has `call` called once, when the session has ended or there will be none.
+    pub(super) fn on_over(&self, call: Box<dyn FnOnce()>) {
+        self.on_over.replace(Some(call));
+    }
+
+    /// Passes over `connect`, for applications that have no event for it.
+    pub(super) fn skip_connect(&self) {
+        self.conversation.borrow_mut().receive();
     }
 
     /// An awaitable of what comes next.
@@ -176,6 +197,7 @@ impl Channel {
             Stage::Never => Some(Incoming::Closed(lost())),
         };
         if let Some(Incoming::Closed(_)) = incoming {
+            self.knows_end.set(true);
             self.conversation.borrow_mut().peer_gone();
         }
         incoming
@@ -192,6 +214,7 @@ impl Channel {
         match action.map_err(|error| self.refused(py, &error))? {
             Action::Accept(fields) => self.give(Answer::Upgrade(fields, self.handler())),
             Action::Reject => {
+                self.knows_end.set(true);
                 self.give(Answer::Response(bare(StatusCode::FORBIDDEN)));
                 self.never();
             }
@@ -242,12 +265,16 @@ impl Channel {
 
     /// Python's objects no longer find it.
     fn forget(&self) {
+        drop(self.on_over.take());
         if let Some(key) = self.key.take() {
             CHANNELS.with(|channels| channels.remove(key));
         }
     }
 
     fn refused(&self, py: Python<'_>, error: &SendError) -> PyErr {
+        if let SendError::Closed(_) = error {
+            self.knows_end.set(true);
+        }
         let close = match &*self.stage.borrow() {
             Stage::Open(session) => session.closed(),
             Stage::Handshake { .. } | Stage::Never => None,
@@ -301,6 +328,7 @@ impl Channel {
     }
 
     fn close(&self, with: Close) {
+        self.knows_end.set(true);
         match &mut *self.stage.borrow_mut() {
             Stage::Handshake { close, .. } => *close = Some(with),
             Stage::Open(session) => session.close(with),
@@ -316,6 +344,11 @@ impl Channel {
 
     /// Lets waiting calls go on whose time has come.
     fn settle(&self) {
+        if self.is_over()
+            && let Some(call) = self.on_over.take()
+        {
+            call();
+        }
         if !self.senders.borrow().is_empty() {
             match self.has_room() {
                 Ok(false) => {}

@@ -81,6 +81,8 @@ pub struct PolicyConfig {
     pub trusted_proxies: Vec<String>,
     /// Hosts that are served; empty for all. `*.example.com` stands for every subdomain.
     pub allowed_hosts: Vec<String>,
+    /// Origins that may open a WebSocket besides the host itself; `*` for all of them.
+    pub ws_allowed_origins: Option<Vec<String>>,
     /// Fields that tell browsers to be careful.
     pub security_headers: Option<SecurityHeadersConfig>,
     /// Fields that every response gets, as pairs of name and value.
@@ -103,6 +105,7 @@ impl Default for PolicyConfig {
             static_files: Vec::new(),
             trusted_proxies: Vec::new(),
             allowed_hosts: Vec::new(),
+            ws_allowed_origins: None,
             security_headers: None,
             headers: Vec::new(),
         }
@@ -180,7 +183,6 @@ const OTHER_FIELDS: &[&str] = &[
     "worker_heartbeat_timeout",
     "workers",
     "write_stall_timeout",
-    "ws_allowed_origins",
     "ws_close_timeout",
     "ws_max_fragments",
     "ws_max_message_size",

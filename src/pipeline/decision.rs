@@ -137,6 +137,8 @@ pub struct Ticket {
     pub(super) is_https: bool,
     /// The client reads gRPC statuses only.
     pub(super) is_grpc: bool,
+    /// The request is the handshake of a WebSocket.
+    pub(super) is_websocket: bool,
     pub(super) request_id: Option<HeaderValue>,
     pub(super) accepted: Accepted,
     pub(super) origin: Origin,

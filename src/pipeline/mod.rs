@@ -5,7 +5,7 @@
 //! own too, through [`Pipeline::finish`].
 //!
 //! THE ORDER, written once: request id → `on_request` hooks → route match (404 and 405 held back)
-//! → CORS → rate limit by IP or global → API key → JWT → rate limit by key or claim → static file,
+//! → CORS, a WebSocket's origin → rate limit by IP or global → API key → JWT → rate limit by key or claim → static file,
 //! 404, 405 → body limit → *endpoint* → `on_response` / `on_error` → compression → response
 //! headers → access log. Every policy is one file beside this one; one that is switched off is a
 //! `None` that is looked at once.
@@ -22,6 +22,7 @@ use crate::message::percent::decode_path;
 use crate::message::problem::Problem;
 use crate::message::query::Query;
 use crate::protocol::grpc::request::is_call;
+use crate::protocol::websocket::handshake::OriginPolicy;
 use crate::routing::{Lookup, RouteTable};
 
 mod api_key;
@@ -69,7 +70,7 @@ use compression::Compression;
 use cors::Cors;
 use hosts::AllowedHosts;
 use jwt::Jwt;
-use problem::Answer;
+use problem::{Answer, forbidden};
 use proxy::TrustedProxies;
 use rate_limit::{By, RateLimit};
 use request_id::{RequestIds, X_REQUEST_ID};
@@ -82,12 +83,15 @@ use static_files::StaticFiles;
 /// `T` is what the owner wants back when a route or mount is chosen.
 pub struct Pipeline<T> {
     table: RouteTable<RouteId>,
+    /// WebSocket routes: one may share its path with a route that answers GET.
+    sockets: RouteTable<RouteId>,
     routes: Vec<Route<T>>,
     has_request_hooks: bool,
     clock: Box<dyn Clock>,
     counts: Option<Arc<SharedTable>>,
     trusted_proxies: Option<TrustedProxies>,
     allowed_hosts: Option<AllowedHosts>,
+    socket_origins: OriginPolicy,
     request_ids: Option<RequestIds>,
     cors: Option<Cors>,
     rate_limit: Option<RateLimit>,
@@ -152,12 +156,18 @@ impl<T> Pipeline<T> {
         let compression = config.compression.as_ref().map(Compression::new);
         let mut pipeline = Self {
             table: RouteTable::new(),
+            sockets: RouteTable::new(),
             routes: Vec::new(),
             has_request_hooks: false,
             clock: around.clock,
             counts: around.counts.map(Arc::new),
             trusted_proxies: TrustedProxies::new(&config.trusted_proxies)?,
             allowed_hosts: AllowedHosts::new(&config.allowed_hosts)?,
+            socket_origins: match &config.ws_allowed_origins {
+                None => OriginPolicy::SameHost,
+                Some(origins) if origins.iter().any(|origin| origin == "*") => OriginPolicy::Any,
+                Some(origins) => OriginPolicy::Listed(origins.clone()),
+            },
             request_ids: config.enable_request_id.then(RequestIds::default),
             cors: config.cors.as_ref().map(Cors::new).transpose()?,
             rate_limit: None,
@@ -196,6 +206,23 @@ impl<T> Pipeline<T> {
     ) -> Result<RouteId, RegisterError> {
         let (id, policy) = self.compile_route(options)?;
         self.table.insert(methods, template, id)?;
+        self.routes.push(Route { value, policy });
+        Ok(id)
+    }
+
+    /// Adds a WebSocket route. Only handshakes find it, so it can share its path with another.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pipeline::add_route`].
+    pub fn add_websocket(
+        &mut self,
+        template: &str,
+        options: &RouteOptions,
+        value: T,
+    ) -> Result<RouteId, RegisterError> {
+        let (id, policy) = self.compile_route(options)?;
+        self.sockets.insert(&[Method::GET], template, id)?;
         self.routes.push(Route { value, policy });
         Ok(id)
     }
@@ -248,12 +275,23 @@ impl<T> Pipeline<T> {
     /// The head may change: a trusted proxy's word replaces the connection's facts, and fields
     /// that only this server may set are dropped.
     pub fn begin(&self, head: &mut Head) -> (Ticket, Decision<'_, T>) {
+        self.begin_as(head, false)
+    }
+
+    /// As [`Pipeline::begin`], for a request that is the handshake of a WebSocket. Where no
+    /// WebSocket route matches it is treated as an ordinary request (RFC 9110 §7.8).
+    pub fn begin_websocket(&self, head: &mut Head) -> (Ticket, Decision<'_, T>) {
+        self.begin_as(head, true)
+    }
+
+    fn begin_as(&self, head: &mut Head, is_websocket: bool) -> (Ticket, Decision<'_, T>) {
         if let Some(proxies) = &self.trusted_proxies {
             proxies.apply(head);
         }
         let mut ticket = Ticket {
             is_head: head.method == Method::HEAD,
             is_grpc: head.method == Method::POST && is_call(&head.headers),
+            is_websocket,
             is_https: head.connection.scheme == Scheme::Https,
             request_id: self
                 .request_ids
@@ -288,7 +326,7 @@ impl<T> Pipeline<T> {
 
     /// Decides about a request whose `on_request` hooks have run; `head` is as they left it.
     pub fn resume(&self, head: &Head, ticket: &mut Ticket) -> Decision<'_, T> {
-        let target = self.target(head);
+        let target = self.target(head, ticket.is_websocket);
         ticket.route = target.route();
         match self.admit(head, ticket, &target) {
             Some(refused) => Decision::Respond(refused),
@@ -357,7 +395,13 @@ impl<T> Pipeline<T> {
     }
 
     /// Finds what the request is for, before anybody has asked whether it may be.
-    fn target(&self, head: &Head) -> Target {
+    fn target(&self, head: &Head, is_websocket: bool) -> Target {
+        if is_websocket
+            && let Lookup::Match { route, params } =
+                self.sockets.lookup(&Method::GET, head.raw_path())
+        {
+            return Target::Route(*route, PathSpans::new(head.raw_path(), &params));
+        }
         let lookup = self.table.lookup(&head.method, head.raw_path());
         if let Lookup::Match { route, params } = &lookup {
             return Target::Route(**route, PathSpans::new(head.raw_path(), params));
@@ -389,6 +433,9 @@ impl<T> Pipeline<T> {
                 return Some(preflight);
             }
         }
+        if ticket.is_websocket && !self.allows_socket(head) {
+            return Some(forbidden("Origin is not allowed to open a WebSocket here"));
+        }
         let policy = ticket.route.map(|id| &self.routes[id.index()].policy);
         let own_limit = policy.and_then(|policy| policy.rate_limit.as_ref());
         let limit = own_limit.or(self.rate_limit.as_ref());
@@ -407,6 +454,13 @@ impl<T> Pipeline<T> {
         }
         let limit = limit.filter(|limit| limit.is_after_authentication())?;
         limit.charge(ticket, &head.connection, self.clock.monotonic())
+    }
+
+    /// Cookies travel with a handshake, and no browser asks first.
+    fn allows_socket(&self, head: &Head) -> bool {
+        let authority = head.uri.authority().map(http::uri::Authority::as_str);
+        let scheme = head.connection.scheme;
+        self.socket_origins.allows(&head.headers, authority, scheme)
     }
 
     /// Asks for everything that is configured: with both an API key and a token, for both.

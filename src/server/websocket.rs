@@ -194,6 +194,11 @@ impl Session {
         self.shared.wake_driver();
     }
 
+    /// Whether the session has ended.
+    pub fn is_closed(&self) -> bool {
+        self.shared.state.borrow().closed.is_some()
+    }
+
     /// How the session ended, once it has.
     pub fn closed(&self) -> Option<Close> {
         self.shared.state.borrow().closed.clone()

@@ -181,6 +181,7 @@ impl Names {
         Ok(Self {
             response: name("spikard.responses", "Response")?,
             request: name("spikard.datastructures", "Request")?,
+            websocket: name("spikard.websockets", "WebSocket")?,
             exchange: name("spikard._exchange", "Exchange")?,
             pump: name("spikard._exchange", "pump")?,
             as_coroutine: name("spikard_asgi.application", "as_coroutine")?,

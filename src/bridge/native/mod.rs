@@ -8,6 +8,7 @@ mod inlet;
 mod mounted;
 mod respond;
 mod slots;
+mod websocket;
 
 use std::future::{Future, poll_fn};
 use std::path::Path;
@@ -43,6 +44,7 @@ pub(crate) use self::core::Core;
 pub(crate) use head::RequestHead;
 pub(crate) use inlet::Source;
 pub(crate) use respond::Sink;
+pub(crate) use websocket::Peer;
 
 use endpoint::Endpoint;
 use inlet::Inlet;
@@ -56,6 +58,8 @@ pub(crate) struct Native {
     names: Names,
     /// `drive(call)`: the coroutine that runs the hooks around a request, when there are any.
     driver: Option<Py<PyAny>>,
+    /// `drive_socket(call, socket)`: the same for a WebSocket.
+    socket_driver: Option<Py<PyAny>>,
     mounts: Vec<RouteId>,
 }
 
@@ -72,6 +76,8 @@ pub(super) struct Names {
     pub(super) response: Py<PyAny>,
     /// `spikard.datastructures.Request`.
     pub(super) request: Py<PyAny>,
+    /// `spikard.websockets.WebSocket`.
+    pub(super) websocket: Py<PyAny>,
     /// `spikard._exchange.Exchange`.
     pub(super) exchange: Py<PyAny>,
     /// `spikard._exchange.pump`.
