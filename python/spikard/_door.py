@@ -14,14 +14,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from spikard import _spikard
-from spikard._exchange import AsgiExchange
+from spikard._exchange import AsgiExchange, Exchange
 from spikard._hooks import run_on_request, run_on_response
 from spikard._problems import problem
 from spikard._slots import Slots
-from spikard.config import ServerConfig
+from spikard._socket_endpoint import socket_failure
 from spikard.datastructures import Request
-from spikard.exceptions import NotAvailableError
+from spikard.exceptions import NotAvailableError, WebSocketDisconnect
 from spikard.responses import Response
+from spikard.websockets import WebSocket
 from spikard_asgi.application import log_failure
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
     from spikard._spikard import Call, Core, Filter, RequestHead
     from spikard.app import Spikard
-    from spikard.datastructures import Exchange
+    from spikard.config import ServerConfig
+    from spikard.datastructures import Exchange as RequestExchange
 
 
 def make_core(app: Spikard, config: ServerConfig, counts: int | None = None) -> Core:
@@ -53,7 +55,7 @@ def make_core(app: Spikard, config: ServerConfig, counts: int | None = None) -> 
     if app.hooks["on_request"] or app.hooks["on_response"]:
         if app.mounts:
             raise NotAvailableError("hooks on an application with mounts are not available yet")
-        core.set_driver(functools.partial(drive, app))
+        core.set_driver(functools.partial(drive, app), functools.partial(drive_socket, app))
     return core
 
 
@@ -68,7 +70,7 @@ async def drive(app: Spikard, call: Call, request: Request) -> Response:
     request._app = app  # noqa: SLF001  # the doors make requests for the application
     try:
         response = await _decided(app, call, request)
-    except Exception as error:  # noqa: BLE001  # whatever a hook raised
+    except Exception as error:  # whatever a hook raised
         answer = app.failures()(request, error)
         response = await answer if inspect.isawaitable(answer) else answer
     hooks = app.hooks["on_response"]
@@ -110,7 +112,7 @@ async def _called(call: Call, request: Request, body: bytes | None) -> Response:
         if is_async:
             result = await result
         return result if isinstance(result, Response) else _encoded(call, result)
-    except Exception as error:  # noqa: BLE001  # whatever the handler raised
+    except Exception as error:  # whatever the handler raised
         return await _failed(call, request, error)
 
 
@@ -118,6 +120,43 @@ async def _failed(call: Call, request: Request, error: Exception) -> Response:
     answer = call.fail(request, error)
     made: Response = await answer if inspect.isawaitable(answer) else answer
     return made
+
+
+async def drive_socket(app: Spikard, call: Call, socket: WebSocket) -> None:
+    """Run one WebSocket from its handshake to its end: hooks, policies, endpoint.
+
+    Args:
+        app: The application.
+        call: The handshake as the pipeline has it, begun as that of a WebSocket.
+        socket: The same as Python has it.
+    """
+    socket._app = app  # noqa: SLF001  # as in `drive`
+    try:
+        response = await _socket_decided(app, call, socket)
+        if response is not None:
+            hooks = app.hooks["on_response"]
+            if hooks:
+                response = await run_on_response(hooks, socket, response)
+            await socket.reject(response)
+    except Exception as error:  # whatever a hook raised
+        await socket_failure(socket, error)
+
+
+async def _socket_decided(app: Spikard, call: Call, socket: WebSocket) -> Response | None:
+    """Run the endpoint, or return what refuses the handshake."""
+    if call.next == "hooks":
+        early = await run_on_request(app.hooks["on_request"], socket)
+        if early is not None:
+            return early
+        headers = socket._headers  # noqa: SLF001  # None when no hook has looked
+        call.resume(None if headers is None else headers.raw)
+    if call.next != "websocket":
+        # No WebSocket lives at this path: an ordinary request, whose answer is no handshake.
+        return await _decided(app, call, Request(call.head, Exchange(None), app))
+    socket._head = call.head  # noqa: SLF001  # now with the path's parameters
+    _, running = call.invoke(socket, None)
+    await running
+    return None
 
 
 def _response(fields: dict[str, Any]) -> Response:
@@ -144,7 +183,9 @@ class Answered:
     background: Callable[[], Awaitable[None]] | None
 
 
-async def answer(app: Spikard, core: Core, head: RequestHead, exchange: Exchange) -> Answered:
+async def answer(
+    app: Spikard, core: Core, head: RequestHead, exchange: RequestExchange
+) -> Answered:
     """Run one request through the whole pipeline, in the caller's task."""
     call = core.begin(head)
     if isinstance(exchange, AsgiExchange):
@@ -155,6 +196,11 @@ async def answer(app: Spikard, core: Core, head: RequestHead, exchange: Exchange
         response = await asyncio.wait_for(drive(app, call, request), timeout)
     except asyncio.TimeoutError:
         response = problem(408, "the request took too long")
+    return await _answered(call, response)
+
+
+async def _answered(call: Call, response: Response) -> Answered:
+    """Return a response after the pipeline's last word."""
     status, headers, body = response.status_code, response.raw_headers, response.body or b""
     if response.file is not None:
         sent = await asyncio.to_thread(call.file, response.file, status, headers)
@@ -200,15 +246,15 @@ async def asgi(
         await _lifespan(app, scope, receive, send)
     elif kind == "http":
         await _http(app, core or app._core(), scope, receive, send)  # noqa: SLF001  # made once
+    elif kind == "websocket":
+        await _websocket(app, scope, receive, send)
     else:
-        raise NotAvailableError(f"{kind} connections behind another server are not available yet")
+        raise NotAvailableError(f"{kind} connections are not available")
 
 
 async def _http(app: Spikard, core: Core, scope: Any, receive: Any, send: Any) -> None:
     extensions = scope.get("extensions") or {}
-    exchange = AsgiExchange(
-        receive, send, can_hint="http.response.early_hint" in extensions
-    )
+    exchange = AsgiExchange(receive, send, can_hint="http.response.early_hint" in extensions)
     answered = await answer(app, core, head_of(scope), exchange)
     headers = answered.headers
     if answered.stream is None and not any(name == b"content-length" for name, _ in headers):
@@ -228,6 +274,91 @@ async def _http(app: Spikard, core: Core, scope: Any, receive: Any, send: Any) -
             await close()
         if answered.background is not None:
             await answered.background()
+
+
+async def _websocket(app: Spikard, scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    call = app._core().begin(head_of(scope), websocket=True)  # noqa: SLF001  # made once
+    peer = AsgiPeer(call, scope, receive, send)
+    await drive_socket(app, call, WebSocket(call.head, peer, app))
+    if peer.background is not None:
+        await peer.background()
+
+
+class AsgiPeer:
+    """The connection of a WebSocket behind another ASGI server.
+
+    Args:
+        call: The handshake as the pipeline has it.
+        scope: The server's scope.
+        receive: The server's `receive`, which has given `websocket.connect`.
+        send: The server's `send`.
+    """
+
+    __slots__ = ("_call", "_can_deny", "_closed", "_receive", "_send", "background")
+
+    def __init__(self, call: Call, scope: Any, receive: Any, send: Any) -> None:
+        self._call = call
+        self._can_deny = "websocket.http.response" in (scope.get("extensions") or {})
+        self._receive = receive
+        self._send = send
+        self._closed: tuple[int, str] | None = None
+        self.background: Callable[[], Awaitable[None]] | None = None
+
+    async def accept(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> None:
+        """Answer the handshake."""
+        fields = self._call.accept(headers)
+        await self._tell(
+            {"type": "websocket.accept", "subprotocol": subprotocol, "headers": fields}
+        )
+
+    async def reject(self, response: Response) -> None:
+        """Answer the handshake with a response; a server without the extension says 403."""
+        answered = await _answered(self._call, response)
+        self.background = answered.background
+        if not self._can_deny:
+            await self._tell({"type": "websocket.close"})
+            return
+        kind = "websocket.http.response"
+        status, headers = answered.status, answered.headers
+        await self._tell({"type": f"{kind}.start", "status": status, "headers": headers})
+        if answered.stream is not None:
+            async for chunk in answered.stream:
+                await self._tell({"type": f"{kind}.body", "body": chunk, "more_body": True})
+        await self._tell({"type": f"{kind}.body", "body": answered.body})
+
+    async def receive(self) -> str | bytes:
+        """Return the next message; raises `WebSocketDisconnect` when the peer has gone."""
+        if self._closed is not None:
+            raise WebSocketDisconnect(*self._closed)
+        event = await self._receive()
+        if event["type"] == "websocket.disconnect":
+            self._closed = event.get("code", 1005), event.get("reason") or ""
+            raise WebSocketDisconnect(*self._closed)
+        text: str | None = event.get("text")
+        message: str | bytes = event["bytes"] if text is None else text
+        return message
+
+    async def send(self, data: str | bytes) -> None:
+        """Send one message; raises `WebSocketDisconnect` when the peer has gone."""
+        key = "text" if isinstance(data, str) else "bytes"
+        await self._tell({"type": "websocket.send", key: data})
+
+    async def close(self, code: int, reason: str) -> None:
+        """Start the closing handshake."""
+        await self._tell({"type": "websocket.close", "code": code, "reason": reason})
+
+    def is_disconnected(self) -> bool:
+        """Return whether the peer is known to have gone."""
+        return self._closed is not None
+
+    async def _tell(self, event: dict[str, Any]) -> None:
+        try:
+            await self._send(event)
+        except OSError:
+            # ASGI WebSocket 2.4: the peer has gone.
+            self._closed = self._closed or (1006, "")
+            raise WebSocketDisconnect(*self._closed) from None
 
 
 def head_of(scope: Any) -> RequestHead:
@@ -258,7 +389,9 @@ async def _lifespan(app: Spikard, scope: Any, receive: Any, send: Any) -> None:
         await context.__aenter__()
     except Exception as error:
         log_failure(error)
-        await send({"type": "lifespan.startup.failed", "message": "the application failed to start"})
+        await send(
+            {"type": "lifespan.startup.failed", "message": "the application failed to start"}
+        )
         raise
     await send({"type": "lifespan.startup.complete"})
     await receive()

@@ -70,7 +70,6 @@ NOT_BUILT: frozenset[str] = frozenset(
         "ServerConfig.max_requests_jitter",
         "ServerConfig.spool_memory",
         "ServerConfig.spool_quota",
-        "ServerConfig.ws_allowed_origins",
     }
 )
 """Fields whose feature does not exist yet.

@@ -73,7 +73,7 @@ def client(url: str, path: str = "/", **options):
 
 
 def taken(caplog) -> str:
-    """Return what was logged and forget it: an exception holds the frames of the server's thread."""
+    """Return what was logged and forget it: exceptions hold frames of the server's thread."""
     text = caplog.text
     caplog.clear()
     return text
@@ -257,10 +257,12 @@ def test_send_waits_while_the_peer_does_not_read():
         await receive()
         await send(ACCEPT)
         piece = {"type": "websocket.send", "bytes": bytes(65536)}
-        with pytest.raises(OSError, match="disconnected"):
-            for _ in range(1000):
+        for _ in range(1000):
+            try:
                 await asyncio.wait_for(send(piece), PATIENCE)
-                app.seen.append(1)
+            except OSError:
+                return
+            app.seen.append(1)
 
     config = ServerConfig(lifespan="off", ws_write_buffer=65536, write_stall_timeout=0.2)
     app, serving = served(handler, config)

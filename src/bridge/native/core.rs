@@ -12,7 +12,7 @@ use http_body::Body as _;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use super::arguments;
 use super::endpoint::Endpoint;
@@ -43,6 +43,7 @@ struct Filling {
     pipeline: Pipeline<Target>,
     root_path: Arc<str>,
     driver: Option<Py<PyAny>>,
+    socket_driver: Option<Py<PyAny>>,
     mounts: Vec<RouteId>,
 }
 
@@ -75,6 +76,7 @@ impl Core {
             pipeline,
             root_path,
             driver: None,
+            socket_driver: None,
             mounts: Vec::new(),
         };
         Ok(Self {
@@ -98,10 +100,16 @@ impl Core {
             })
             .collect::<PyResult<Vec<_>>>()?;
         let options = options(&spec.getattr(intern!(py, "options"))?)?;
+        let is_websocket = endpoint.is_websocket;
+        let target = Target::Endpoint(endpoint);
         self.filling(|filling| {
-            filling
-                .pipeline
-                .add_route(&methods, &path, &options, Target::Endpoint(endpoint))
+            let pipeline = &mut filling.pipeline;
+            let added = if is_websocket {
+                pipeline.add_websocket(&path, &options, target)
+            } else {
+                pipeline.add_route(&methods, &path, &options, target)
+            };
+            added
                 .map(|_| ())
                 .map_err(|error| errors::register_error(py, &error))
         })
@@ -120,23 +128,26 @@ impl Core {
         })
     }
 
-    /// Sets the coroutine function `drive(call, request)` that runs the hooks of every request.
-    fn set_driver(&self, driver: Py<PyAny>) -> PyResult<()> {
+    /// Sets the coroutine functions that run the hooks of every request: `drive(call, request)`,
+    /// and `drive_socket(call, socket)` for the handshake of a WebSocket.
+    fn set_driver(&self, driver: Py<PyAny>, socket_driver: Py<PyAny>) -> PyResult<()> {
         self.filling(|filling| {
             filling.pipeline.set_request_hooks(true);
             filling.driver = Some(driver);
+            filling.socket_driver = Some(socket_driver);
             Ok(())
         })
     }
 
-    /// Begins a request of another door.
-    fn begin(&self, py: Python<'_>, head: &RequestHead) -> PyResult<Call> {
+    /// Begins a request of another door, or the handshake of a WebSocket.
+    #[pyo3(signature = (head, *, websocket=false))]
+    fn begin(&self, py: Python<'_>, head: &RequestHead, websocket: bool) -> PyResult<Call> {
         let native = self.native(py)?;
         let root_path = match head.root_path() {
             "" => Arc::clone(&native.root_path),
             given => given.into(),
         };
-        Ok(Call::new(native, &head.head, root_path))
+        Ok(Call::new(native, &head.head, root_path, websocket))
     }
 }
 
@@ -162,6 +173,7 @@ impl Core {
                     root_path: filling.root_path,
                     names,
                     driver: filling.driver,
+                    socket_driver: filling.socket_driver,
                     mounts: filling.mounts,
                 });
                 *state = State::Frozen(Arc::clone(&native));
@@ -226,9 +238,18 @@ enum Next {
 }
 
 impl Call {
-    pub(super) fn new(native: Arc<Native>, head: &Arc<Head>, root_path: Arc<str>) -> Self {
+    pub(super) fn new(
+        native: Arc<Native>,
+        head: &Arc<Head>,
+        root_path: Arc<str>,
+        is_websocket: bool,
+    ) -> Self {
         let mut head = Head::clone(head);
-        let (ticket, decision) = native.pipeline.begin(&mut head);
+        let (ticket, decision) = if is_websocket {
+            native.pipeline.begin_websocket(&mut head)
+        } else {
+            native.pipeline.begin(&mut head)
+        };
         let next = Next::of(decision);
         let head = Arc::new(head);
         Self {
@@ -468,6 +489,18 @@ impl Call {
         let fields = respond::fields(py, &parts)?;
         fields.set_item(intern!(py, "body"), PyBytes::new(py, &body))?;
         Ok(fields)
+    }
+
+    /// Puts the policies' last word on the header fields that accept a WebSocket.
+    fn accept<'py>(
+        &self,
+        py: Python<'py>,
+        headers: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let mut fields = header_map(headers)?;
+        let ticket = self.take_ticket();
+        self.native.pipeline.finish_fields(&ticket, &mut fields);
+        crate::bridge::asgi::scope::headers(py, &fields)
     }
 
     /// Puts the policies' last word on a response, `{"status", "headers", "body", "filter"}`: the

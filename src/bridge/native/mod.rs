@@ -12,7 +12,7 @@ mod websocket;
 
 use std::future::{Future, poll_fn};
 use std::path::Path;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
@@ -95,6 +95,7 @@ pub(crate) struct NativeApplication {
     mounts: Vec<(RouteId, Rc<AsgiApplication>)>,
     /// How many requests may be in handlers, when that is limited.
     slots: Option<Rc<Slots>>,
+    websocket: Settings,
 }
 
 /// One request on its way through.
@@ -137,6 +138,7 @@ impl NativeApplication {
             native,
             mounts,
             slots,
+            websocket: websocket.clone(),
         }
     }
 
@@ -175,7 +177,12 @@ impl NativeApplication {
         exchange: E,
     ) -> Answer {
         let native = &self.native;
-        let (ticket, decision) = native.pipeline.begin(&mut head);
+        let is_websocket = exchange.capabilities().websocket;
+        let (ticket, decision) = if is_websocket {
+            native.pipeline.begin_websocket(&mut head)
+        } else {
+            native.pipeline.begin(&mut head)
+        };
         match decision {
             Decision::Respond(response) => Answer::Response(native.finished(&ticket, response)),
             Decision::SendFile(file) => {
@@ -198,6 +205,13 @@ impl NativeApplication {
                     slots: self.slots.clone(),
                     slot: None,
                 };
+                if native
+                    .endpoint(id)
+                    .is_some_and(|endpoint| endpoint.is_websocket)
+                {
+                    let callee = websocket::Callee::Endpoint(id);
+                    return passage.converse(callee, &self.websocket, limits).await;
+                }
                 passage.handle(id, limits, exchange).await
             }
             Decision::Mounted { id, limits, .. } => {
@@ -217,6 +231,10 @@ impl NativeApplication {
                     slots: None,
                     slot: None,
                 };
+                if is_websocket {
+                    let callee = websocket::Callee::Driver;
+                    return passage.converse(callee, &self.websocket, limits).await;
+                }
                 passage.drive(limits, exchange).await
             }
         }
@@ -294,6 +312,17 @@ enum Step {
 }
 
 impl Passage {
+    /// Boxed, so that an ordinary request does not carry the room for it.
+    fn converse(
+        self,
+        callee: websocket::Callee,
+        settings: &Settings,
+        limits: Limits,
+    ) -> Pin<Box<dyn Future<Output = Answer>>> {
+        let timeout = limits.request_timeout;
+        Box::pin(websocket::serve(self, callee, settings.clone(), timeout))
+    }
+
     async fn handle<E: Exchange>(mut self, id: RouteId, limits: Limits, mut exchange: E) -> Answer {
         let native = Arc::clone(&self.native);
         let Some(endpoint) = native.endpoint(id) else {
@@ -617,7 +646,7 @@ impl Passage {
         let head = RequestHead::new(Arc::clone(&self.head), Arc::clone(&self.native.root_path));
         let request = self.request_of(py, head)?;
         let root_path = Arc::clone(&self.native.root_path);
-        let call = core::Call::new(Arc::clone(&self.native), &self.head, root_path);
+        let call = core::Call::new(Arc::clone(&self.native), &self.head, root_path, false);
         let call = Py::new(py, call)?;
         let Some(driver) = &self.native.driver else {
             return Err(pyo3::exceptions::PyRuntimeError::new_err(

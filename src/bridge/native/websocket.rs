@@ -161,7 +161,8 @@ fn coroutine<'py>(
                 .socket_driver
                 .as_ref()
                 .ok_or_else(|| PyRuntimeError::new_err("the application has no driver"))?;
-            let call = core::Call::new(Arc::clone(native), &passage.head, true);
+            let root_path = Arc::clone(&native.root_path);
+            let call = core::Call::new(Arc::clone(native), &passage.head, root_path, true);
             let call = Py::new(py, call)?;
             let coroutine = driver.bind(py).call1((&call, object(head)?))?;
             Ok((coroutine, Some(call)))
@@ -210,7 +211,10 @@ fn cancel_when_over(socket: &Rc<Socket>, task: Py<PyAny>) {
     socket.channel.on_over(Box::new(move || {
         spawn_local(async move {
             tokio::time::sleep(NOTICE_TIME).await;
-            if channel.upgrade().is_some_and(|channel| !channel.knows_end()) {
+            if channel
+                .upgrade()
+                .is_some_and(|channel| !channel.knows_end())
+            {
                 Python::attach(|py| Task::cancel(&reactor, task.bind(py)));
             }
         });
@@ -303,7 +307,10 @@ impl Peer {
     fn send<'py>(&self, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = data.py();
         let (text, bytes) = match data.cast::<PyString>() {
-            Ok(text) => (Some(Bytes::copy_from_slice(text.to_str()?.as_bytes())), None),
+            Ok(text) => (
+                Some(Bytes::copy_from_slice(text.to_str()?.as_bytes())),
+                None,
+            ),
             Err(_) => match buffer::from_bytes_like(data) {
                 Ok(bytes) => (None, Some(bytes)),
                 Err(_) => {
