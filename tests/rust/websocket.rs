@@ -894,7 +894,7 @@ fn a_server_that_stops_closes_its_websockets() {
             let (server, stream) = serve().await;
             let (mut client, _) = client_async("ws://localhost/", stream).await.unwrap();
             let stopping = server.stop(Duration::from_secs(30), cause);
-            let closed = async {
+            let closed = async move {
                 let message = client.next().await.unwrap().unwrap();
                 // The answer to the close goes out with the next read.
                 assert!(client.next().await.is_none());
