@@ -93,6 +93,7 @@ _POLICIES_OFF: dict[str, Any] = {
     "security_headers": None,
     "static_files": (),
     "trusted_proxies": (),
+    "ws_allowed_origins": ("*",),
 }
 """Fields that put the pipeline to work, and their values that do not."""
 
@@ -766,6 +767,7 @@ class ServerConfig(Config):
             "enable_request_id": False,
             "max_body_size": None,
             "request_timeout": None,
+            "ws_allowed_origins": ("*",),
         }
         default = ServerConfig()
         return self.copy(
