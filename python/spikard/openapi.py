@@ -539,7 +539,7 @@ _PROBLEM_SCHEMA: Schema = {
     "description": "A problem report, RFC 9457.",
     "type": "object",
     "properties": {
-        "type": {"type": "string", "format": "uri-reference"},
+        "type": {"type": "string", "format": "uri-reference", "examples": ["about:blank"]},
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {},

@@ -77,3 +77,12 @@ def test_fastapi_application_answers_curl(shop):
 def test_asgi_application_without_a_framework_answers():
     with served("asgi_hello:app") as url:
         assert httpx.get(f"{url}/hi", timeout=PATIENCE).text == "GET /hi\n"
+
+
+def test_quickstart_answers_and_shows_itself():
+    with served("quickstart:app") as url, httpx.Client(base_url=url, timeout=PATIENCE) as client:
+        assert client.get("/users/3").json() == {"id": 3, "name": "Alice"}
+        assert client.get("/users/x").status_code == 422
+        assert "swagger-ui-bundle.js" in client.get("/docs").text
+        assert client.get("/docs/swagger-ui-bundle.js").status_code == 200
+        assert "/users/{id}" in client.get("/openapi.json").json()["paths"]
