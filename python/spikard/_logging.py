@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TextIO
 
     from spikard.config import ServerConfig
@@ -62,6 +63,31 @@ def configure(config: ServerConfig) -> None:
             handler.setFormatter(Formatter(coloured=is_coloured(stream), timed=True))
             logger.addHandler(handler)
             logger.propagate = False
+
+
+def access_sink(config: ServerConfig) -> int | Callable[[str], None] | None:
+    """Return where the lines of the access log go, None when nobody wants them.
+
+    A descriptor when they go to the stream that `configure` set up: Rust writes them itself. Else
+    a function that gives them to the logger, whose handlers are the program's.
+    """
+    logger = logging.getLogger("spikard.access")
+    if not config.access_log or not logger.isEnabledFor(logging.INFO) or not logger.hasHandlers():
+        return None
+    if not logger.propagate and len(logger.handlers) == 1:
+        handler = logger.handlers[0]
+        if isinstance(handler, logging.StreamHandler) and isinstance(handler.formatter, Formatter):
+            try:
+                return int(handler.stream.fileno())
+            except (AttributeError, OSError, ValueError):
+                return None  # closed, or never there
+    return _log_lines
+
+
+def _log_lines(lines: str) -> None:
+    logger = logging.getLogger("spikard.access")
+    for line in lines.splitlines():
+        logger.info("%s", line)
 
 
 def is_coloured(stream: TextIO) -> bool:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from spikard import _spikard
 from spikard._listen import bind
+from spikard._logging import access_sink
 from spikard._loop import can_host, is_shared, new_event_loop, reactor_on
 from spikard._spikard import AsgiServer, NativeServer
 from spikard.config import ServerConfig
@@ -80,8 +81,9 @@ class Server:
     def _made(self) -> AsgiServer | NativeServer:
         config = self._config.to_json()
         state = self._lifespan.state
+        access = access_sink(self._config)
         if self._native is not None:
-            return NativeServer(self._native, config=config, state=state)
+            return NativeServer(self._native, config=config, state=state, access_log=access)
         return AsgiServer(
             self._application,
             as_coroutine=as_coroutine,
@@ -89,6 +91,7 @@ class Server:
             config=config,
             root_path=self._config.root_path,
             state=state,
+            access_log=access,
         )
 
     async def stop(self) -> None:

@@ -1,6 +1,6 @@
 //! Servers as Python sees them: one application on one reactor.
 
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use super::native::{Core, NativeApplication};
 use super::reactor::Reactor;
 use super::websocket::Settings;
 use crate::server::Application;
+use crate::server::access_log::{AccessLog, Writer};
 use crate::server::limits::Limits;
 use crate::server::listener::{Listener, Server};
 use crate::server::shutdown::{self, Cause, StopReceiver, StopSender};
@@ -30,9 +31,14 @@ pub(crate) struct NativeServer(Confined<Rc<Server<NativeApplication>>>);
 
 #[pymethods]
 impl AsgiServer {
-    /// `config` is `ServerConfig.to_json()`.
+    /// `config` is `ServerConfig.to_json()`; `access_log` a descriptor to write lines to, or a
+    /// function that takes a `str` of whole lines.
     #[new]
-    #[pyo3(signature = (application, *, as_coroutine, log, config, root_path, state=None))]
+    #[pyo3(signature = (application, *, as_coroutine, log, config, root_path, state=None, access_log=None))]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "keyword arguments of a Python class"
+    )]
     fn new(
         application: Py<PyAny>,
         as_coroutine: Py<PyAny>,
@@ -40,11 +46,12 @@ impl AsgiServer {
         config: &[u8],
         root_path: &str,
         state: Option<Py<PyDict>>,
+        access_log: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let (stop, receiver) = shutdown::channel();
         let websocket = websocket(config, receiver)?;
         let app = AsgiApplication::new(application, as_coroutine, log, root_path, state, websocket);
-        Ok(Self(Confined::new(server(app, config, stop)?)))
+        Ok(Self(Confined::new(server(app, config, stop, access_log)?)))
     }
 
     /// Accepts connections from a listening socket. The descriptor is duplicated; the caller keeps
@@ -81,20 +88,22 @@ impl AsgiServer {
 
 #[pymethods]
 impl NativeServer {
-    /// `config` is `ServerConfig.to_json()`.
+    /// `config` is `ServerConfig.to_json()`; `access_log` a descriptor to write lines to, or a
+    /// function that takes a `str` of whole lines.
     #[new]
-    #[pyo3(signature = (core, *, config, state=None))]
+    #[pyo3(signature = (core, *, config, state=None, access_log=None))]
     fn new(
         py: Python<'_>,
         core: &Core,
         config: &[u8],
         state: Option<&Bound<'_, PyDict>>,
+        access_log: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let state = state.map(|state| state.clone().unbind());
         let (stop, receiver) = shutdown::channel();
         let websocket = websocket(config, receiver)?;
         let app = NativeApplication::new(py, core.native(py)?, state.as_ref(), &websocket);
-        Ok(Self(Confined::new(server(app, config, stop)?)))
+        Ok(Self(Confined::new(server(app, config, stop, access_log)?)))
     }
 
     /// See `AsgiServer.listen`.
@@ -125,11 +134,19 @@ impl NativeServer {
     }
 }
 
-fn server<A: Application>(app: A, config: &[u8], stop: StopSender) -> PyResult<Rc<Server<A>>> {
+fn server<A: Application>(
+    app: A,
+    config: &[u8],
+    stop: StopSender,
+    access_log: Option<Bound<'_, PyAny>>,
+) -> PyResult<Rc<Server<A>>> {
     let tls =
         TlsAcceptor::from_json(config).map_err(|error| PyValueError::new_err(error.to_string()))?;
-    let limits = Limits::from_json(config)
+    let mut limits = Limits::from_json(config)
         .map_err(|error| PyValueError::new_err(format!("config: {error}")))?;
+    if let Some(sink) = access_log {
+        limits.log_access(self::access_log(sink)?);
+    }
     Ok(Rc::new(Server::new(Rc::new(app), limits, tls, stop)))
 }
 
@@ -137,6 +154,34 @@ fn reload_tls<A: Application>(server: &Server<A>) -> PyResult<()> {
     server
         .reload_tls()
         .map_err(|error| PyValueError::new_err(error.to_string()))
+}
+
+/// An access log to a descriptor, or to a function that takes a `str` of whole lines.
+fn access_log(sink: Bound<'_, PyAny>) -> PyResult<AccessLog> {
+    if let Ok(descriptor) = sink.extract::<RawFd>() {
+        let writer = Writer::new(duplicate(descriptor)?)?;
+        return Ok(AccessLog::new(move |batch| writer.write(batch)));
+    }
+    let sink = sink.unbind();
+    Ok(AccessLog::new(move |batch| {
+        let text = String::from_utf8_lossy(&batch);
+        Python::attach(|py| {
+            if let Err(error) = sink.bind(py).call1((text,)) {
+                error.write_unraisable(py, None);
+            }
+        });
+    }))
+}
+
+/// Our own descriptor of what a descriptor of Python's refers to.
+fn duplicate(descriptor: RawFd) -> PyResult<OwnedFd> {
+    if descriptor < 0 {
+        return Err(PyValueError::new_err("a descriptor is not negative"));
+    }
+    #[expect(unsafe_code, reason = "Python hands descriptors over as numbers")]
+    // SAFETY: the caller keeps the descriptor open during this call.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    Ok(borrowed.try_clone_to_owned()?)
 }
 
 fn websocket(config: &[u8], stop: StopReceiver) -> PyResult<Settings> {
@@ -158,12 +203,7 @@ fn listen<A: Application>(
     reactor: &Reactor,
     descriptor: RawFd,
 ) -> PyResult<()> {
-    if descriptor < 0 {
-        return Err(PyValueError::new_err("a descriptor is not negative"));
-    }
-    #[expect(unsafe_code, reason = "Python hands sockets over as numbers")]
-    // SAFETY: the caller keeps its socket open during this call; ours is a duplicate.
-    let owned = unsafe { BorrowedFd::borrow_raw(descriptor) }.try_clone_to_owned()?;
+    let owned = duplicate(descriptor)?;
     reactor.enter(|| {
         server.listen(Listener::from_descriptor(owned)?);
         Ok(())

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use super::access_log::AccessLog;
 use super::http2::Http2Limits;
 
 /// Limits of one server, the same for all its connections.
@@ -49,6 +50,9 @@ pub struct Limits {
     /// Limits of HTTP/2 connections.
     #[serde(skip)]
     pub http2: Rc<Http2Limits>,
+    /// Where requests are logged.
+    #[serde(skip)]
+    pub access_log: Option<Rc<AccessLog>>,
 }
 
 /// The versions of HTTP that a server speaks.
@@ -80,6 +84,15 @@ impl Limits {
     }
 }
 
+impl Limits {
+    /// Logs requests, of every protocol.
+    pub fn log_access(&mut self, log: AccessLog) {
+        let log = Rc::new(log);
+        Rc::make_mut(&mut self.http2).access_log = Some(Rc::clone(&log));
+        self.access_log = Some(log);
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -99,6 +112,7 @@ impl Default for Limits {
             strict_http1: true,
             http: HttpVersions::Auto,
             http2: Rc::default(),
+            access_log: None,
         }
     }
 }

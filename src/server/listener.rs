@@ -130,6 +130,9 @@ impl<A: Application> Server<A> {
             let watch = Rc::clone(&self.watch);
             let clock = spawn_local(async move { watch.run().await });
             self.clock.replace(Some(clock.abort_handle()));
+            if let Some(log) = self.limits.access_log.clone() {
+                spawn_local(async move { log.run().await });
+            }
         }
         let server = Rc::clone(self);
         let accepting = spawn_local(async move { server.accept(listener).await });
@@ -161,6 +164,9 @@ impl<A: Application> Server<A> {
         let _ = tokio::time::timeout(Duration::from_secs(1), self.all_ended()).await;
         if let Some(clock) = self.clock.take() {
             clock.abort();
+        }
+        if let Some(log) = &self.limits.access_log {
+            log.flush();
         }
         cut
     }

@@ -3,6 +3,7 @@
 //! Everything here runs on the thread of one Tokio `LocalRuntime`; nothing is `Send`. The seam to
 //! what is served is [`Application`], the seam to the protocol version is [`Exchange`].
 
+pub mod access_log;
 pub mod application;
 pub mod connection;
 pub mod guard;

@@ -37,6 +37,14 @@ pub(super) async fn answer<A: Application>(
     {
         parts.headers.insert(header::HOST, host);
     }
+    let mut entry = shared.limits.access_log.as_ref().map(|log| {
+        log.begin(
+            &shared.connection.peer,
+            &parts.method,
+            &parts.uri,
+            parts.version,
+        )
+    });
     let is_head = parts.method == Method::HEAD;
     let handshake = websocket_handshake(&parts);
     let websocket = matches!(handshake, Ok(Some(_)));
@@ -78,6 +86,9 @@ pub(super) async fn answer<A: Application>(
         }
     };
     let (parts, body) = response.into_parts();
+    if let Some(entry) = &mut entry {
+        entry.answered(parts.status);
+    }
     let body = Http1Body {
         inner: Measured::new(&parts, body, is_head, app),
         shared,

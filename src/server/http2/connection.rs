@@ -18,7 +18,7 @@ use slab::Slab;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
-use crate::message::head::Connection;
+use crate::message::head::{Connection, Head};
 use crate::server::application::Application;
 use crate::server::shutdown::Stop;
 use crate::server::watch::{Activity, Order, Phase as Doing};
@@ -333,6 +333,15 @@ where
             is_head: request.head.method == Method::HEAD,
             upgrade,
             state: Rc::clone(&state),
+            entry: self.limits.access_log.as_ref().map(|log| {
+                let Head {
+                    method,
+                    uri,
+                    version,
+                    ..
+                } = &request.head;
+                log.begin(&self.connection.peer, method, uri, *version)
+            }),
         };
         let exchange = Http2Exchange::new(
             body,

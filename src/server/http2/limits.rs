@@ -1,9 +1,11 @@
 //! What one HTTP/2 connection may cost.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
+use crate::server::access_log::AccessLog;
 use crate::server::limits::seconds;
 
 /// The limits of one HTTP/2 connection; the defaults are the server's. Read from a JSON object by
@@ -11,6 +13,9 @@ use crate::server::limits::seconds;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(default)]
 pub struct Http2Limits {
+    /// Where requests are logged.
+    #[serde(skip)]
+    pub access_log: Option<Rc<AccessLog>>,
     /// Streams that the client may have open at once.
     pub max_concurrent_streams: u32,
     /// Size of a request's fields as RFC 9113 §6.5.2 counts them (32 more bytes a field); longer
@@ -109,6 +114,7 @@ impl Default for Http2Limits {
             per_second: 10,
         };
         Self {
+            access_log: None,
             max_concurrent_streams: 100,
             max_header_bytes: 32 * 1024,
             max_headers: 100,

@@ -18,6 +18,7 @@ use http_body::{Body, Frame};
 
 use crate::message::body::{Aborted, ResponseBody};
 use crate::message::head::Head;
+use crate::server::access_log::Entry;
 use crate::server::application::{Answer, Application, Exchange, Fault, UpgradeHandler};
 use crate::server::response::{Measured, bare};
 
@@ -37,6 +38,7 @@ pub(super) struct Stream<A> {
     /// The request's body, if the stream may become a WebSocket.
     pub(super) upgrade: Option<RecvStream>,
     pub(super) state: Rc<StreamState>,
+    pub(super) entry: Option<Entry>,
 }
 
 /// Tells the connection that the stream is over, however it ends.
@@ -66,6 +68,13 @@ impl<A: Application> Stream<A> {
             return;
         };
         self.state.answered();
+        if let Some(mut entry) = self.entry.take() {
+            match &answer {
+                Answer::Response(response) => entry.answered(response.status()),
+                Answer::Upgrade(..) => entry.answered(StatusCode::OK),
+                Answer::Abort => {}
+            }
+        }
         match answer {
             Answer::Abort => self.respond.send_reset(Reason::INTERNAL_ERROR),
             Answer::Response(response) => {
