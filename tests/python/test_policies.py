@@ -11,9 +11,15 @@ import base64
 import contextlib
 import hmac
 import json
+import os
+import re
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any
 
 import httpx
@@ -34,6 +40,7 @@ from spikard.config import (
 from spikard.testing import TestClient, serve_in_thread
 
 PATIENCE = 20  # seconds, for anything that should happen at all
+RELEASED = threading.Event()  # what `/held` waits for
 SECRET = "a secret that is long enough for HS256"
 
 
@@ -61,6 +68,11 @@ def application(config: ServerConfig | None) -> Spikard:
         await asyncio.sleep(PATIENCE)
         return "late"
 
+    @app.get("/held")
+    async def held() -> str:
+        await asyncio.to_thread(RELEASED.wait, PATIENCE)
+        return "done"
+
     @app.post("/")
     async def echo(body: dict[str, Any]) -> dict[str, Any]:
         return body
@@ -79,6 +91,8 @@ async def foreign(scope: Any, receive: Any, send: Any) -> None:
         return
     if scope["path"] == "/slow":
         await asyncio.sleep(PATIENCE)
+    if scope["path"] == "/held":
+        await asyncio.to_thread(RELEASED.wait, PATIENCE)
     body = b""
     while True:
         event = await receive()
@@ -337,3 +351,102 @@ def test_default_has_its_effect(effect, fields, door, tmp_path):
 def test_another_application_has_no_policy_by_default(effect):
     with our_server_with_another_application(ServerConfig()) as send:
         effect(send)
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_requests_above_the_queue_are_refused_and_the_others_wait_their_turn(door):
+    config = ServerConfig(max_concurrency=1, max_queue=1)
+    RELEASED.clear()
+    with door(config) as send, ThreadPoolExecutor(3) as pool:
+        try:
+            sent = [pool.submit(send, "GET", "/held") for _ in range(3)]
+            refused = next(as_completed(sent, timeout=PATIENCE)).result()
+        finally:
+            RELEASED.set()
+        statuses = sorted(each.result().status_code for each in sent)
+    assert refused.status_code == 503
+    assert refused.headers["retry-after"] == "1"
+    assert statuses == [200, 200, 503]
+
+
+PROGRAM = """
+import os
+from spikard import Spikard
+from spikard.config import RateLimitConfig, ServerConfig
+limit = RateLimitConfig(per_second=0.01, burst=10, ip_based=False)
+app = Spikard(config=ServerConfig(port=0, workers=2, rate_limit=limit))
+@app.get("/")
+async def pid() -> int:
+    return os.getpid()
+if __name__ == "__main__":
+    app.run()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="workers share counts on Linux only")
+def test_rate_limit_holds_for_all_workers_together(tmp_path):
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM)
+    process = subprocess.Popen(
+        [sys.executable, str(path)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stderr is not None
+        url = None
+        while url is None:
+            line = process.stderr.readline()
+            assert line, f"the program ended with {process.wait(timeout=PATIENCE)}"
+            url = re.search(r"serving on (http://\S+)", line)
+        # A connection each, so that the kernel spreads them over the workers.
+        answers = [httpx.get(url[1], timeout=PATIENCE) for _ in range(40)]
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE)
+    passed = [answer.json() for answer in answers if answer.status_code == 200]
+    assert len(passed) == 10
+    assert {answer.status_code for answer in answers} == {200, 429}
+
+
+ROUTE_KINDS = {
+    "route": ("GET", "/"),
+    "nothing": ("GET", "/nothing"),
+    "wrong method": ("DELETE", "/"),
+    "static": ("GET", "/static/a.txt"),
+    "mount": ("GET", "/mounted/"),
+}
+
+
+@pytest.mark.parametrize("door", [our_server, under_uvicorn])
+@pytest.mark.parametrize("kind", ROUTE_KINDS)
+def test_every_kind_of_route_is_behind_every_policy(kind, door, tmp_path):
+    if (kind, door) == ("mount", under_uvicorn):
+        pytest.skip("mounts behind another server are not available yet")
+    (tmp_path / "a.txt").write_text("text of a")
+    directory = StaticFilesConfig(directory=str(tmp_path), route_prefix="/static")
+    config = ServerConfig(
+        api_key_auth=ApiKeyConfig(keys=["right"]),
+        cors=CorsConfig(allow_origins=["https://a.example"]),
+        headers=[("x-own", "1")],
+        rate_limit=RateLimitConfig(per_second=0.01, burst=3),
+        security_headers=SecurityHeadersConfig(),
+        static_files=[directory],
+    )
+    method, target = ROUTE_KINDS[kind]
+    origin = {"origin": "https://a.example"}
+    with door(config) as send:
+        refused = send(method, target, headers=origin)
+        passed = send(method, target, headers=origin | {"x-api-key": "right"})
+        preflight = send(
+            "OPTIONS", target, headers=origin | {"access-control-request-method": "GET"}
+        )
+        send(method, target)
+        limited = send(method, target, headers=origin | {"x-api-key": "right"})
+    assert refused.status_code == 401
+    assert passed.status_code == {"nothing": 404, "wrong method": 405}.get(kind, 200)
+    assert preflight.status_code == 204
+    assert limited.status_code == 429
+    for answer in (refused, passed, preflight, limited):
+        assert answer.headers["x-own"] == "1"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert len(answer.headers["x-request-id"]) >= 16
+        assert answer.headers["access-control-allow-origin"] == "https://a.example"
