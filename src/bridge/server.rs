@@ -35,10 +35,6 @@ impl AsgiServer {
     /// function that takes a `str` of whole lines.
     #[new]
     #[pyo3(signature = (application, *, as_coroutine, log, config, root_path, state=None, access_log=None))]
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "keyword arguments of a Python class"
-    )]
     fn new(
         application: Py<PyAny>,
         as_coroutine: Py<PyAny>,

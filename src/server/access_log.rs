@@ -180,7 +180,7 @@ impl Writer {
     /// next batch that gets through begins with that number.
     pub fn write(&self, batch: Vec<u8>) {
         let Some(queue) = &self.queue else { return };
-        let lines = batch.iter().filter(|byte| **byte == b'\n').count();
+        let lines = memchr::memchr_iter(b'\n', &batch).count();
         let dropped = self.dropped.get();
         let batch = if dropped == 0 {
             batch
