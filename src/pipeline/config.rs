@@ -242,7 +242,7 @@ pub struct CorsConfig {
 
 impl Default for CorsConfig {
     fn default() -> Self {
-        let methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+        let methods = ["GET", "POST", "PUT", "PATCH", "DELETE"];
         Self {
             allow_origins: Vec::new(),
             allow_origin_regex: None,
