@@ -32,6 +32,7 @@ from spikard.config import (
     CompressionConfig,
     CorsConfig,
     JwtConfig,
+    OpenApiConfig,
     RateLimitConfig,
     SecurityHeadersConfig,
     ServerConfig,
@@ -413,6 +414,7 @@ ROUTE_KINDS = {
     "wrong method": ("DELETE", "/"),
     "static": ("GET", "/static/a.txt"),
     "mount": ("GET", "/mounted/"),
+    "docs": ("GET", "/openapi.json"),
 }
 
 
@@ -430,6 +432,7 @@ def test_every_kind_of_route_is_behind_every_policy(kind, door, tmp_path):
         rate_limit=RateLimitConfig(per_second=0.01, burst=3),
         security_headers=SecurityHeadersConfig(),
         static_files=[directory],
+        openapi=OpenApiConfig(enabled=True, swagger_ui_path=None, redoc_path=None),
     )
     method, target = ROUTE_KINDS[kind]
     origin = {"origin": "https://a.example"}
