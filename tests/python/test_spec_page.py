@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from spikard import Request, ServerConfig, Spikard
+from spikard import Request, Spikard
 from spikard.testing import TestClient
 
 pytestmark = pytest.mark.anyio
@@ -300,14 +300,21 @@ async def test_static_files(tmp_path, monkeypatch):
         assert answer.headers["cache-control"] == "public, max-age=3600"
 
 
-@pytest.mark.xfail(reason="the OpenAPI document is not built yet", raises=ValueError)
-def test_openapi_configuration():
-    config: ServerConfig = run("openapi")["config"]
-    assert config.openapi is not None
-    assert config.openapi.enabled
-    assert config.openapi.servers[0].url == "https://api.example.com"
-    assert config.openapi.contact is not None
-    assert config.openapi.contact.email == "support@example.com"
+async def test_openapi():
+    async with TestClient(configured("openapi")) as client:
+        document = (await client.get("/openapi.json")).assert_status_ok().json()
+        assert document["info"] == {
+            "title": "My API",
+            "version": "1.0.0",
+            "description": "API documentation",
+            "contact": {"name": "API Support", "email": "support@example.com"},
+            "license": {"name": "MIT", "url": "https://opensource.org/licenses/MIT"},
+        }
+        assert document["servers"] == [
+            {"url": "https://api.example.com", "description": "Production"},
+            {"url": "http://localhost:8000", "description": "Development"},
+        ]
+        assert "/" in document["paths"]
 
 
 async def test_upload():
