@@ -45,7 +45,12 @@ def make_core(app: Spikard, config: ServerConfig, counts: int | None = None) -> 
     Raises:
         RouteError: Two routes conflict, or a template is wrong.
         RegistrationError: A parameter can come from nowhere.
+        NotAvailableError: The application uses what this version does not have yet.
     """
+    if app.grpc_services:
+        raise NotAvailableError("gRPC services are not available yet in this version")
+    if app.middleware:
+        raise NotAvailableError("ASGI middleware is not available yet in this version")
     core = _spikard.Core(config.to_json(), counts=counts)
     app._slots = Slots(config.max_concurrency, config.max_queue)  # noqa: SLF001  # of the doors
     for spec in (*app.freeze(), *app.documentation(config)):
@@ -94,7 +99,7 @@ async def _decided(app: Spikard, call: Call, request: Request) -> Response:
     request._head = call.head  # noqa: SLF001  # now with the path's parameters
     try:
         body = await request.body() if call.wants_body else None
-    except Exception as error:  # noqa: BLE001  # the body is too long, or the client has gone
+    except Exception as error:  # the body is too long, or the client has gone
         return await _failed(call, request, error)
     slots = app._slots  # noqa: SLF001  # of the doors
     if not await slots.enter():
@@ -257,9 +262,9 @@ async def _http(app: Spikard, core: Core, scope: Any, receive: Any, send: Any) -
     exchange = AsgiExchange(receive, send, can_hint="http.response.early_hint" in extensions)
     answered = await answer(app, core, head_of(scope), exchange)
     headers = answered.headers
-    if answered.stream is None and not any(name == b"content-length" for name, _ in headers):
-        if answered.status not in (204, 304):
-            headers = [*headers, (b"content-length", b"%d" % len(answered.body))]
+    has_length = any(name == b"content-length" for name, _ in headers)
+    if answered.stream is None and not has_length and answered.status not in (204, 304):
+        headers = [*headers, (b"content-length", b"%d" % len(answered.body))]
     await send({"type": "http.response.start", "status": answered.status, "headers": headers})
     try:
         if answered.stream is None:

@@ -210,7 +210,7 @@ class Planner:
         return Plan(self._signature, self._leaves, body, self._steps, bindings, extra)
 
     def _checked_only(self) -> list[Parameter]:
-        """Return the path's parameters with a converter that nobody takes: 422 is due all the same."""
+        """Return the path's parameters with a converter that nobody takes: still 422 if bad."""
         taken = {leaf.name for leaf in self._leaves if leaf.source == "path"}
         signature = self._signature
         return [

@@ -61,9 +61,7 @@ def _is_double_callable(application: Any) -> bool:
         in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         and parameter.default is inspect.Parameter.empty
     ]
-    takes_more = any(
-        parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters
-    )
+    takes_more = any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters)
     return len(positional) == 1 and not takes_more
 
 

@@ -1,8 +1,8 @@
 """What goes wrong between an ASGI application and its server.
 
-    Exception
-    ├── ClientDisconnected (OSError)   `send` after the client has gone
-    └── ProtocolError (RuntimeError)   an event that the protocol does not allow
+Exception
+├── ClientDisconnected (OSError)   `send` after the client has gone
+└── ProtocolError (RuntimeError)   an event that the protocol does not allow
 """
 
 from __future__ import annotations

@@ -31,6 +31,8 @@ fn _spikard(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<native::Core>()?;
     module.add_class::<native::Peer>()?;
     module.add_class::<native::RequestHead>()?;
+    module.add_class::<native::Call>()?;
+    module.add_class::<native::Filter>()?;
     module.add_class::<native::Source>()?;
     module.add_class::<native::Sink>()?;
     module.add("COUNTS_BYTES", shared_counts::COUNTS_BYTES)?;

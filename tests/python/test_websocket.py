@@ -68,6 +68,7 @@ def refusal(url: str, path: str = "/", **options):
 def close_code(peer) -> int:
     with pytest.raises(ConnectionClosed) as closed:
         peer.recv(PATIENCE)
+    assert closed.value.rcvd is not None
     return closed.value.rcvd.code
 
 
@@ -203,6 +204,7 @@ def test_handler_closes(served, arguments, expected):
     with client(served(app)) as peer:
         with pytest.raises(ConnectionClosed) as closed:
             peer.recv(PATIENCE)
+        assert closed.value.rcvd is not None
         assert (closed.value.rcvd.code, closed.value.rcvd.reason) == expected
 
 

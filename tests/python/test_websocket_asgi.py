@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from contextlib import ExitStack
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -29,7 +30,7 @@ class Application:
     def __init__(self, handler) -> None:
         self.handler = handler
         self.scope = None
-        self.seen = []
+        self.seen: list[Any] = []
         self.done = threading.Event()
 
     async def __call__(self, scope, receive, send) -> None:
@@ -41,7 +42,7 @@ class Application:
         finally:
             self.done.set()
 
-    def wait(self) -> list:
+    def wait(self) -> list[Any]:
         assert self.done.wait(PATIENCE)
         return self.seen
 
@@ -72,7 +73,7 @@ def client(url: str, path: str = "/", **options):
     return connect(ws(url) + path, open_timeout=PATIENCE, close_timeout=PATIENCE, **options)
 
 
-def taken(caplog) -> str:
+def taken(caplog: pytest.LogCaptureFixture) -> str:
     """Return what was logged and forget it: exceptions hold frames of the server's thread."""
     text = caplog.text
     caplog.clear()
@@ -154,6 +155,7 @@ def test_application_that_ends_closes_its_socket(raises, code, caplog):
     with serving as url, client(url) as peer:
         with pytest.raises(ConnectionClosed) as closed:
             peer.recv(PATIENCE)
+        assert closed.value.rcvd is not None
         assert (closed.value.rcvd.code, closed.value.rcvd.reason) == (code, "")
         assert ("the secret reason" in taken(caplog)) == raises
 
@@ -317,6 +319,7 @@ def test_message_over_the_limit_closes_with_1009():
         peer.send("x" * 11)
         with pytest.raises(ConnectionClosed) as closed:
             peer.recv(PATIENCE)
+        assert closed.value.rcvd is not None
         assert closed.value.rcvd.code == 1009
         assert app.wait()[-1]["code"] == 1009
 
@@ -329,6 +332,7 @@ def test_server_that_stops_says_so_to_its_sockets():
             stack.close()
             with pytest.raises(ConnectionClosed) as closed:
                 peer.recv(PATIENCE)
+    assert closed.value.rcvd is not None
     assert closed.value.rcvd.code == 1001
     assert app.wait()[-1]["code"] == 1001
 

@@ -40,7 +40,7 @@ use crate::pipeline::{
 };
 use crate::server::{Answer, Application, Exchange, Fault};
 
-pub(crate) use self::core::Core;
+pub(crate) use self::core::{Call, Core, Filter};
 pub(crate) use head::RequestHead;
 pub(crate) use inlet::Source;
 pub(crate) use respond::Sink;

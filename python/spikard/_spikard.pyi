@@ -1,0 +1,250 @@
+"""The extension: the server, the pipeline and the reactor (`src/bridge/`)."""
+
+from asyncio import AbstractEventLoop, Future, Task
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Literal, final
+
+from spikard._endpoint import RouteSpec
+from spikard.datastructures import Request
+from spikard.responses import Response
+
+__all__ = [
+    "COUNTS_BYTES",
+    "AsgiServer",
+    "Call",
+    "Core",
+    "Filter",
+    "MultipartParser",
+    "NativeServer",
+    "Peer",
+    "Reactor",
+    "RequestHead",
+    "Schema",
+    "Sink",
+    "Source",
+]
+
+COUNTS_BYTES: int
+"""Bytes of the memory in which workers count requests together."""
+
+@final
+class Reactor:
+    """asyncio's selector and the runtime behind it. Lives and dies on one thread."""
+
+    def __new__(cls, event_loop: AbstractEventLoop) -> Reactor: ...
+    def watch_selector(self, descriptor: int) -> None:
+        """Watch asyncio's own selector by its descriptor, which is duplicated."""
+    def select(self, timeout: float | None) -> bool:
+        """Serve until asyncio has to go on; True when its own selector may have events.
+
+        `timeout` is in seconds; None waits for ever, 0 or less does not wait.
+        """
+    def tasks(self) -> list[Task[Any]]:
+        """Return the tasks of handlers that have not finished."""
+    def close(self) -> None:
+        """End the runtime with everything that still runs in it. Idempotent."""
+
+@final
+class AsgiServer:
+    """Serves an ASGI application. `config` is `ServerConfig.to_json()`."""
+
+    def __new__(
+        cls,
+        application: Callable[..., Any],
+        *,
+        as_coroutine: Callable[[Awaitable[Any]], Any],
+        log: Callable[[Any], None],
+        config: bytes,
+        root_path: str,
+        state: dict[str, Any] | None = None,
+    ) -> AsgiServer: ...
+    def listen(self, reactor: Reactor, descriptor: int) -> None:
+        """Accept connections from a listening socket; the descriptor is duplicated."""
+    def reload_tls(self) -> None:
+        """Read certificates and keys again, for new connections; a broken one keeps the old."""
+    def stop(self, reactor: Reactor, grace: float, *, restart: bool = False) -> Future[int]:
+        """Stop: finish requests for `grace` seconds, then cut; the number of connections cut."""
+    def stop_now(self, reactor: Reactor) -> None:
+        """Cut all connections."""
+
+@final
+class NativeServer:
+    """Serves a Spikard application; methods as those of `AsgiServer`."""
+
+    def __new__(
+        cls, core: Core, *, config: bytes, state: dict[str, Any] | None = None
+    ) -> NativeServer: ...
+    def listen(self, reactor: Reactor, descriptor: int) -> None: ...
+    def reload_tls(self) -> None: ...
+    def stop(self, reactor: Reactor, grace: float, *, restart: bool = False) -> Future[int]: ...
+    def stop_now(self, reactor: Reactor) -> None: ...
+
+@final
+class Core:
+    """An application's routes and policies: filled route by route, then only used."""
+
+    def __new__(cls, config: bytes, *, counts: int | None = None) -> Core: ...
+    def add_route(self, spec: RouteSpec) -> None:
+        """Add a route. Raises RouteError for a bad template or a conflict."""
+    def add_mount(self, prefix: str, application: Callable[..., Any]) -> None:
+        """Add an ASGI application that takes every path below `prefix` that no route takes."""
+    def set_driver(self, driver: Callable[..., Any], socket_driver: Callable[..., Any]) -> None:
+        """Set the coroutine functions that run the hooks around every request and WebSocket."""
+    def begin(self, head: RequestHead, *, websocket: bool = False) -> Call:
+        """Begin a request of a door that is not our own server."""
+
+@final
+class Call:
+    """One request on its way through the pipeline, awaited in Python."""
+
+    @property
+    def next(
+        self,
+    ) -> Literal["hooks", "respond", "file", "handle", "websocket", "mounted"]:
+        """What is to be done."""
+    def accept(self, headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+        """Put the policies' fields on those of a WebSocket handshake that is accepted."""
+    def resume(self, headers: Iterable[tuple[bytes, bytes]] | None = None) -> None:
+        """Go on after the `on_request` hooks, with the header fields as they left them."""
+    @property
+    def head(self) -> RequestHead:
+        """The head with all that is known by now."""
+    @property
+    def max_body_bytes(self) -> int | None:
+        """The longest body in bytes that the endpoint may be given."""
+    @property
+    def request_timeout(self) -> float | None:
+        """Seconds until the head of the response has to be there."""
+    @property
+    def wants_body(self) -> bool:
+        """Whether the endpoint wants the whole body before it is called."""
+    def overload(self) -> None:
+        """Answer with 503: too many handlers run already."""
+    def invoke(self, request: Request, body: bytes | None = None) -> tuple[bool | None, Any]:
+        """Call the endpoint.
+
+        Returns:
+            `(True, awaitable)`, `(False, result)`, or `(None, response)` when the request does not
+            fit.
+        """
+    def encode(self, result: Any) -> tuple[int, bytes | None, bytes]:
+        """Encode a result that is no `Response`: status, media type if it has a body, body."""
+    def fail(self, request: Request, error: BaseException) -> Response | Awaitable[Response]:
+        """Make a response of an exception of the endpoint."""
+    def response(self) -> dict[str, Any]:
+        """Return the pipeline's own answer: `{"status", "headers", "body"}`; reads files."""
+    def file(
+        self, path: str, status: int, headers: Iterable[tuple[bytes, bytes]]
+    ) -> dict[str, Any]:
+        """Return a file as a response: `{"status", "headers", "body"}`; reads it."""
+    def finish(
+        self,
+        status: int,
+        headers: Iterable[tuple[bytes, bytes]],
+        body: bytes | None = None,
+    ) -> dict[str, Any]:
+        """Put the policies' last word on a response: `{"status", "headers", "body", "filter"}`."""
+
+@final
+class Filter:
+    """What all chunks of a streamed response go through."""
+
+    def push(self, chunk: bytes) -> bytes:
+        """Return the bytes to send for this chunk."""
+    def finish(self) -> bytes:
+        """Return the bytes to send after the last chunk."""
+
+@final
+class RequestHead:
+    """A request before its body; nothing is made before it is read."""
+
+    def __new__(
+        cls,
+        method: str,
+        target: bytes,
+        headers: Iterable[tuple[bytes, bytes]],
+        *,
+        http_version: str = "1.1",
+        scheme: str = "http",
+        client: tuple[str, int] | None = None,
+        server: tuple[str, int | None] | None = None,
+        root_path: str = "",
+    ) -> RequestHead: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def http_version(self) -> str: ...
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def raw_path(self) -> bytes: ...
+    @property
+    def query_string(self) -> bytes: ...
+    @property
+    def root_path(self) -> str: ...
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]: ...
+    @property
+    def client(self) -> tuple[str, int] | None: ...
+    @property
+    def server(self) -> tuple[str, int | None] | None: ...
+    @property
+    def path_params(self) -> dict[str, str]: ...
+    @property
+    def request_id(self) -> str | None: ...
+    @property
+    def claims(self) -> dict[str, Any] | None: ...
+    def header(self, name: str) -> str | None: ...
+    def header_all(self, name: str) -> list[str]: ...
+    def query_pairs(self) -> list[tuple[str, str]]: ...
+    def cookies(self) -> dict[str, str]: ...
+
+@final
+class Source:
+    """The server's end of a request's body."""
+
+    def receive(self) -> Awaitable[bytes | None]:
+        """Return an awaitable of the next piece, None at the end."""
+    def is_disconnected(self) -> bool: ...
+    def early_hints(self, links: list[str]) -> None: ...
+
+@final
+class Sink:
+    """Where a streamed response goes."""
+
+    def send(self, chunk: bytes) -> Awaitable[None]:
+        """Send a chunk; the awaitable is ready when there is room for the next."""
+
+@final
+class Peer:
+    """The server's end of a WebSocket."""
+
+    def accept(
+        self,
+        subprotocol: str | None,
+        headers: list[tuple[bytes, bytes]],
+    ) -> Awaitable[None]: ...
+    def reject(self, response: Response) -> Awaitable[None]: ...
+    def receive(self) -> Awaitable[str | bytes]: ...
+    def send(self, data: str | bytes) -> Awaitable[None]: ...
+    def close(self, code: int, reason: str) -> Awaitable[None]: ...
+    def is_disconnected(self) -> bool: ...
+
+@final
+class Schema:
+    """A compiled JSON Schema."""
+
+    def __new__(cls, source: bytes) -> Schema: ...
+    def check(self, data: bytes) -> list[dict[str, Any]]:
+        """Return everything that is wrong with a JSON document."""
+
+@final
+class MultipartParser:
+    """Parses `multipart/form-data` as it arrives."""
+
+    def __new__(cls, boundary: str) -> MultipartParser: ...
+    def push(self, chunk: bytes) -> None: ...
+    def next_event(self) -> tuple[Any, ...] | None: ...
+    def finish(self) -> None: ...
