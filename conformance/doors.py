@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from spikard import Spikard
     from spikard.testing.outgoing import Outgoing
+    from spikard.testing.websocket import TestWebSocket
 
 DOORS = ("process", "server", "uvicorn")
 
@@ -38,6 +39,10 @@ class Url:
     async def send(self, outgoing: Outgoing) -> Received:
         """Return the complete response."""
         return await asyncio.to_thread(exchanged, self.base_url, outgoing)
+
+    def websocket(self, outgoing: Outgoing, subprotocols: list[str]) -> TestWebSocket:
+        """Raise: no case asks for one."""
+        raise NotImplementedError
 
 
 class Doors:

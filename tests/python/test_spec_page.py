@@ -347,7 +347,11 @@ def test_grpc():
     assert run("grpc", user_pb2=None)["UserServiceHandler"]
 
 
-def test_websocket_registers():
-    app = run("websocket")["app"]
-    assert [route.path for route in app.routes] == ["/chat"]
-    app.freeze()
+async def test_websocket():
+    async with (
+        TestClient(run("websocket")["app"]) as client,
+        client.websocket("/chat") as socket,
+    ):
+        for message in ({"text": "hello"}, {"n": [1, 2]}):
+            await socket.send_json(message)
+            assert await socket.receive_json() == {"echo": message}

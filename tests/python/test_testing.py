@@ -26,8 +26,10 @@ from spikard import (
     StreamingResponse,
     TestClient,
     UploadFile,
+    WebSocket,
+    WebSocketDisconnect,
 )
-from spikard.testing import TestResponse
+from spikard.testing import TestResponse, WebSocketRejectedError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -407,3 +409,50 @@ async def test_search_of_the_page():
 
     async with TestClient(app) as client:
         assert (await client.get("/search?q=x")).json() == {"query": "x", "limit": 10}
+
+
+def socket_app() -> Spikard:
+    app = Spikard()
+
+    @app.websocket("/talk")
+    async def talk(socket: WebSocket) -> None:
+        await socket.accept(subprotocol="b")
+        async for text in socket.iter_text():
+            if text == "leave":
+                await socket.close(4000, "as told")
+                return
+            await socket.send_text(f"{socket.cookies.get('who')}: {text}")
+
+    @app.websocket("/refused")
+    async def refused(socket: WebSocket) -> None:
+        raise HTTPException(403, "members only")
+
+    return app
+
+
+async def test_a_websocket_is_opened_spoken_through_and_closed_by_the_application():
+    async with TestClient(socket_app(), cookies={"who": "me"}) as client:
+        async with client.websocket("/talk", subprotocols=["a", "b"]) as socket:
+            assert socket.subprotocol == "b"
+            await socket.send("hello")
+            assert await socket.receive() == "me: hello"
+            await socket.send("leave")
+            with pytest.raises(WebSocketDisconnect) as left:
+                await socket.receive()
+        assert (left.value.code, left.value.reason) == (4000, "as told")
+
+
+async def test_a_refused_websocket_shows_the_answer():
+    async with TestClient(socket_app()) as client:
+        for path, status in (("/refused", 403), ("/nowhere", 404)):
+            with pytest.raises(WebSocketRejectedError) as refused:
+                await client.websocket(path).__aenter__()
+            assert refused.value.response.status_code == status
+
+
+def test_a_websocket_of_a_synchronous_test():
+    with TestClient(socket_app()) as client, client.websocket("/talk") as socket:
+        socket.send("a")
+        assert socket.receive() == "None: a"
+        socket.send("leave")
+        assert list(socket) == []

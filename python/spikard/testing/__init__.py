@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from spikard.testing.client import SyncTestClient, TestClient
     from spikard.testing.live import LiveTestClient, SyncLiveTestClient
     from spikard.testing.response import TestResponse
+    from spikard.testing.websocket import TestWebSocket, WebSocketRejectedError
 
 __all__ = [
     "LiveTestClient",
@@ -16,6 +17,8 @@ __all__ = [
     "SyncTestClient",
     "TestClient",
     "TestResponse",
+    "TestWebSocket",
+    "WebSocketRejectedError",
     "serve_in_thread",
 ]
 
@@ -25,6 +28,8 @@ _MODULES = {
     "SyncTestClient": "client",
     "TestClient": "client",
     "TestResponse": "response",
+    "TestWebSocket": "websocket",
+    "WebSocketRejectedError": "websocket",
     "serve_in_thread": "_thread",
 }
 

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 from spikard import _spikard
 from spikard._door import answer
 from spikard._exchange import AsgiExchange
+from spikard.testing.websocket import TestWebSocket
 from spikard_asgi.application import log_failure, single_callable
 from spikard_asgi.lifespan import Lifespan
 
@@ -86,6 +87,10 @@ class NativeTransport:
                 await answered.background()
         return answered.status, headers, _sent(outgoing, answered.status, body)
 
+    def websocket(self, outgoing: Outgoing, subprotocols: list[str]) -> TestWebSocket:
+        """Return a WebSocket that is not open yet."""
+        return TestWebSocket(self._app, lambda: socket_scope(outgoing, subprotocols, {}))
+
 
 class AsgiTransport:
     """Any ASGI application."""
@@ -124,25 +129,60 @@ class AsgiTransport:
         body = _sent(outgoing, messages.status, b"".join(messages.body))
         return messages.status, messages.headers, body
 
+    def websocket(self, outgoing: Outgoing, subprotocols: list[str]) -> TestWebSocket:
+        """Return a WebSocket that is not open yet."""
+        state = self._lifespan.state
+        return TestWebSocket(self._app, lambda: socket_scope(outgoing, subprotocols, state))
+
     def _scope(self, outgoing: Outgoing) -> dict[str, Any]:
-        parts = urlsplit(outgoing.url)
-        path, _, query = outgoing.target.partition("?")
         return {
             "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.5"},
-            "http_version": "1.1",
             "method": outgoing.method,
-            "scheme": parts.scheme,
-            "path": unquote(path),
-            "raw_path": path.encode("ascii"),
-            "query_string": query.encode("ascii"),
-            "root_path": "",
-            "headers": list(outgoing.headers),
-            "client": CLIENT,
-            "server": (parts.hostname, parts.port or SERVER[1]),
-            "state": dict(self._lifespan.state),
             "extensions": {},
+            **_common(outgoing, self._lifespan.state),
         }
+
+
+def socket_scope(
+    outgoing: Outgoing, subprotocols: list[str], state: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the scope of a WebSocket."""
+    common = _common(outgoing, state)
+    headers = [(b"host", urlsplit(outgoing.url).netloc.encode()), *outgoing.headers]
+    # What a handshake has besides (RFC 6455 §4.1): applications and policies look at some of it.
+    headers += [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
+    headers += [
+        (b"sec-websocket-version", b"13"),
+        (b"sec-websocket-key", b"dGVzdGluZyB0ZXN0aW5nIQ=="),
+    ]
+    if subprotocols:
+        headers.append((b"sec-websocket-protocol", ", ".join(subprotocols).encode()))
+    return {
+        **common,
+        "type": "websocket",
+        "scheme": common["scheme"].replace("http", "ws"),
+        "headers": headers,
+        "subprotocols": subprotocols,
+        "extensions": {"websocket.http.response": {}},
+    }
+
+
+def _common(outgoing: Outgoing, state: dict[str, Any]) -> dict[str, Any]:
+    parts = urlsplit(outgoing.url)
+    path, _, query = outgoing.target.partition("?")
+    return {
+        "asgi": {"version": "3.0", "spec_version": "2.5"},
+        "http_version": "1.1",
+        "scheme": parts.scheme,
+        "path": unquote(path),
+        "raw_path": path.encode("ascii"),
+        "query_string": query.encode("ascii"),
+        "root_path": "",
+        "headers": list(outgoing.headers),
+        "client": CLIENT,
+        "server": (parts.hostname, parts.port or SERVER[1]),
+        "state": dict(state),
+    }
 
 
 class _Messages:

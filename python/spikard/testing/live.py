@@ -20,6 +20,7 @@ from spikard import _loop
 from spikard._importer import LoadError, Source
 from spikard.app import Spikard
 from spikard.config import ServerConfig
+from spikard.exceptions import NotAvailableError
 from spikard.testing.session import Session, SyncSession
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from spikard.testing.outgoing import Outgoing
     from spikard.testing.session import Received
+    from spikard.testing.websocket import TestWebSocket
 
 __all__ = ["LiveTestClient", "SyncLiveTestClient"]
 
@@ -284,6 +286,13 @@ class _Server:
         except (OSError, http.client.HTTPException) as error:
             request = f"{outgoing.method} {outgoing.url}"
             raise ServerFailedError(f"{request}: {error!r}\n{self.log()}") from error
+
+    def websocket(self, outgoing: Outgoing, subprotocols: list[str]) -> TestWebSocket:
+        """Raise: the standard library has no client of WebSockets."""
+        raise NotAvailableError(
+            "LiveTestClient opens no WebSockets: connect a client such as websockets to ws_url, "
+            "or use TestClient"
+        )
 
 
 def exchanged(base_url: str, outgoing: Outgoing) -> Received:

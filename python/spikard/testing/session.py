@@ -12,9 +12,10 @@ from spikard.exceptions import NotAvailableError
 from spikard.testing.cookies import Cookies
 from spikard.testing.outgoing import Outgoing, RequestOptions, make_outgoing
 from spikard.testing.response import TestResponse
+from spikard.testing.websocket import SyncTestWebSocket, TestWebSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping
+    from collections.abc import Coroutine, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self, Unpack
@@ -47,6 +48,10 @@ class Transport(Protocol):
 
     async def send(self, outgoing: Outgoing) -> Received:
         """Return the complete response."""
+        ...
+
+    def websocket(self, outgoing: Outgoing, subprotocols: list[str]) -> TestWebSocket:
+        """Return a WebSocket that is not open yet."""
         ...
 
 
@@ -172,13 +177,25 @@ class Session:
         """Send a TRACE request; see `request`."""
         return await self.request("TRACE", path, **options)
 
-    def websocket(self, path: str) -> Any:
-        """Open a WebSocket.
+    def websocket(
+        self,
+        path: str,
+        *,
+        subprotocols: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> TestWebSocket:
+        """Return a WebSocket to open with ``async with``; cookies and headers are the client's.
 
         Raises:
-            NotAvailableError: Always, until test clients have WebSockets.
+            NotAvailableError: This client speaks to a server.
         """
-        raise NotAvailableError(f"websocket({path!r}): test clients have no WebSockets yet")
+        own = [field for field in self.headers.raw if field[0].decode() not in (headers or {})]
+        fields = [*own, *(encode_header(name, value) for name, value in (headers or {}).items())]
+        url = self._transport.base_url.rstrip("/") + path
+        cookie = self.cookies.header(url)
+        if cookie is not None:
+            fields.append(encode_header("cookie", cookie))
+        return self._transport.websocket(Outgoing("GET", url, fields, []), list(subprotocols))
 
     def sse(self, path: str) -> Any:
         """Listen to server-sent events.
@@ -186,7 +203,7 @@ class Session:
         Raises:
             NotAvailableError: Always, until test clients have events.
         """
-        raise NotAvailableError(f"sse({path!r}): test clients have no event streams yet")
+        raise NotAvailableError(f"sse({path!r}): not available yet; `get` reads streams that end")
 
 
 class SyncSession:
@@ -264,9 +281,16 @@ class SyncSession:
         """Send a TRACE request; see `request`."""
         return self.request("TRACE", path, **options)
 
-    def websocket(self, path: str) -> Any:
-        """See `Session.websocket`."""
-        return self._session.websocket(path)
+    def websocket(
+        self,
+        path: str,
+        *,
+        subprotocols: Sequence[str] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> SyncTestWebSocket:
+        """See `Session.websocket`; opened with ``with``."""
+        socket = self._session.websocket(path, subprotocols=subprotocols, headers=headers)
+        return SyncTestWebSocket(socket, self._portal.call)
 
     def sse(self, path: str) -> Any:
         """See `Session.sse`."""
