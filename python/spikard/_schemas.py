@@ -128,7 +128,8 @@ def _relocated(item: Error, loc: Loc, value: Any, shown: Any) -> Error:
     steps = [str(step) for step in item["loc"]]
     if steps[:1] == ["body"]:
         steps = steps[1:]
-    if shown is not value:
+    # The validator shows null in the place of a secret; its raw text would tell it all the same.
+    if shown is not value and item["input"] is not None:
         raw = shown
         for step in steps:
             if isinstance(raw, list) and step.isdigit() and int(step) < len(raw):

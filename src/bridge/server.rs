@@ -63,7 +63,7 @@ impl AsgiServer {
     }
 
     /// Stops: closes the listeners, lets requests in flight finish for `grace` seconds, then cuts
-    /// the rest. Returns an awaitable of the number of connections that were cut. WebSockets are
+    /// the rest. Returns an awaitable of the number of connections that were cut. `WebSocket`s are
     /// closed with 1001, before a `restart` with 1012.
     #[pyo3(signature = (reactor, grace, *, restart=false))]
     fn stop<'py>(

@@ -36,7 +36,7 @@ thread_local! {
     static CHANNELS: Registry<Channel> = const { Registry::new() };
 }
 
-/// What a server settles for all its WebSockets.
+/// What a server settles for all its `WebSocket`s.
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     pub(super) limits: Limits,

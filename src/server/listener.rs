@@ -101,14 +101,14 @@ pub struct Server<A> {
     ended: Rc<Notify>,
     listeners: RefCell<Vec<AbortHandle>>,
     clock: RefCell<Option<AbortHandle>>,
-    /// Tells those who have taken a connection over: WebSockets.
+    /// Tells those who have taken a connection over: `WebSocket`s.
     stop: StopSender,
     stopping: Cell<bool>,
 }
 
 impl<A: Application> Server<A> {
     /// A server without listeners; with `tls` it speaks nothing else. `stop` is told how far the
-    /// stop has come: the application has its receivers, for the WebSockets that it accepts.
+    /// stop has come: the application has its receivers, for the `WebSocket`s that it accepts.
     pub fn new(app: Rc<A>, limits: Limits, tls: Option<TlsAcceptor>, stop: StopSender) -> Self {
         let limits = Rc::new(limits);
         Self {

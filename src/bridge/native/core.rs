@@ -22,8 +22,8 @@ use crate::bridge::{errors, shared_counts};
 use crate::message::body::ResponseBody;
 use crate::message::head::Head;
 use crate::pipeline::{
-    BodyOut, Decision, FileConditions, Limits, PathSpans, Pipeline, PolicyConfig, RouteId,
-    RouteOptions, SendFile, Surroundings, Ticket, overloaded,
+    BodyOut, Decision, FileBody, FileConditions, Limits, PathSpans, Pipeline, PolicyConfig,
+    RouteId, RouteOptions, SendFile, Surroundings, Ticket, overloaded,
 };
 
 /// An application's routes and policies: filled route by route, then only used.
@@ -460,7 +460,7 @@ impl Call {
         });
         let response = match next {
             Some(Ok(response)) => response,
-            Some(Err(file)) => py.detach(|| file.open()).map(|body| whole(body.into())),
+            Some(Err(file)) => py.detach(|| read_whole(file.open()))?,
             None => return Err(PyRuntimeError::new_err("there is no response")),
         };
         let (parts, body) = response.into_parts();
@@ -483,7 +483,7 @@ impl Call {
         let response = py.detach(|| {
             let conditions = FileConditions::new(&head.method, &head.headers);
             let response = open(Path::new(path), &conditions, &parts)?;
-            std::io::Result::Ok(response.map(|body| whole(body.into())))
+            read_whole(response)
         })?;
         let (parts, body) = response.into_parts();
         let fields = respond::fields(py, &parts)?;
@@ -579,6 +579,16 @@ fn parts(status: u16, headers: &Bound<'_, PyAny>) -> PyResult<http::response::Pa
     })?;
     *response.headers_mut() = header_map(headers)?;
     Ok(response.into_parts().0)
+}
+
+/// Reads a file at once, on this thread.
+fn read_whole(response: Response<FileBody>) -> std::io::Result<Response<Bytes>> {
+    let (parts, mut file) = response.into_parts();
+    let mut bytes = BytesMut::new();
+    while let Some(piece) = file.read()? {
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(Response::from_parts(parts, bytes.freeze()))
 }
 
 /// All bytes of a body that does not wait, and as many as there are of one that does.

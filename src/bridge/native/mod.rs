@@ -642,11 +642,11 @@ impl Passage {
         self.give(Some(reply)).await
     }
 
-    fn start_driver(&self, py: Python<'_>) -> PyResult<(Py<core::Call>, Started)> {
+    fn start_driver(&self, py: Python<'_>) -> PyResult<(Py<Call>, Started)> {
         let head = RequestHead::new(Arc::clone(&self.head), Arc::clone(&self.native.root_path));
         let request = self.request_of(py, head)?;
         let root_path = Arc::clone(&self.native.root_path);
-        let call = core::Call::new(Arc::clone(&self.native), &self.head, root_path, false);
+        let call = Call::new(Arc::clone(&self.native), &self.head, root_path, false);
         let call = Py::new(py, call)?;
         let Some(driver) = &self.native.driver else {
             return Err(pyo3::exceptions::PyRuntimeError::new_err(
@@ -749,13 +749,13 @@ impl Body for Followed {
     type Error = Aborted;
 
     fn poll_frame(
-        mut self: std::pin::Pin<&mut Self>,
+        mut self: Pin<&mut Self>,
         cx: &mut std::task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         if let Some(inlet) = &self.inlet {
             inlet.drive(cx);
         }
-        std::pin::Pin::new(&mut self.inner).poll_frame(cx)
+        Pin::new(&mut self.inner).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -306,19 +306,17 @@ impl Peer {
     /// Sends a message; the awaitable is ready when there is room for the next.
     fn send<'py>(&self, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = data.py();
-        let (text, bytes) = match data.cast::<PyString>() {
-            Ok(text) => (
+        let (text, bytes) = if let Ok(text) = data.cast::<PyString>() {
+            (
                 Some(Bytes::copy_from_slice(text.to_str()?.as_bytes())),
                 None,
-            ),
-            Err(_) => match buffer::from_bytes_like(data) {
-                Ok(bytes) => (None, Some(bytes)),
-                Err(_) => {
-                    let class = data.get_type().name()?;
-                    let message = format!("expected a message of str or bytes, got {class}");
-                    return Err(PyTypeError::new_err(message));
-                }
-            },
+            )
+        } else if let Ok(bytes) = buffer::from_bytes_like(data) {
+            (None, Some(bytes))
+        } else {
+            let class = data.get_type().name()?;
+            let message = format!("expected a message of str or bytes, got {class}");
+            return Err(PyTypeError::new_err(message));
         };
         self.tell(py, SendEvent::Send { text, bytes })
     }
