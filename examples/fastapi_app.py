@@ -6,7 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import FastAPI, HTTPException, Request, WebSocket
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 
@@ -19,6 +19,13 @@ class Item(BaseModel):
 
     name: str
     price: float
+
+
+class Order(BaseModel):
+    """What a customer asks for."""
+
+    number: int
+    count: int = 1
 
 
 @asynccontextmanager
@@ -58,3 +65,15 @@ async def count(to: int = 3) -> StreamingResponse:
             yield f"{number}\n"
 
     return StreamingResponse(lines(), media_type="text/plain")
+
+
+@app.websocket("/orders")
+async def take_orders(websocket: WebSocket) -> None:
+    """Answer each order, `{"number": 1, "count": 2}`, with its price until the customer leaves."""
+    stock: dict[int, Item] = websocket.state.stock
+    await websocket.accept()
+    async for text in websocket.iter_text():
+        order = Order.model_validate_json(text)
+        item = stock.get(order.number)
+        price = None if item is None else item.price * order.count
+        await websocket.send_json({"number": order.number, "price": price})

@@ -252,7 +252,7 @@ async def asgi(
     elif kind == "http":
         await _http(app, core or app._core(), scope, receive, send)  # noqa: SLF001  # made once
     elif kind == "websocket":
-        await _websocket(app, scope, receive, send)
+        await _websocket(app, core or app._core(), scope, receive, send)  # noqa: SLF001  # made once
     else:
         raise NotAvailableError(f"{kind} connections are not available")
 
@@ -281,9 +281,9 @@ async def _http(app: Spikard, core: Core, scope: Any, receive: Any, send: Any) -
             await answered.background()
 
 
-async def _websocket(app: Spikard, scope: Any, receive: Any, send: Any) -> None:
+async def _websocket(app: Spikard, core: Core, scope: Any, receive: Any, send: Any) -> None:
     await receive()
-    call = app._core().begin(head_of(scope), websocket=True)  # noqa: SLF001  # made once
+    call = core.begin(head_of(scope), websocket=True)
     peer = AsgiPeer(call, scope, receive, send)
     await drive_socket(app, call, WebSocket(call.head, peer, app))
     if peer.background is not None:

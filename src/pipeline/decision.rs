@@ -139,10 +139,7 @@ pub struct Ticket {
     /// A response to HEAD has no body, whatever its fields say.
     pub(super) is_head: bool,
     pub(super) is_https: bool,
-    /// The client reads gRPC statuses only.
-    pub(super) is_grpc: bool,
-    /// The request is the handshake of a WebSocket.
-    pub(super) is_websocket: bool,
+    pub(super) kind: RequestKind,
     pub(super) request_id: Option<HeaderValue>,
     pub(super) accepted: Accepted,
     pub(super) origin: Origin,
@@ -150,6 +147,17 @@ pub struct Ticket {
     /// Which of the configured keys the request has shown.
     pub(super) api_key: Option<u32>,
     pub(super) claims: Option<Box<Value>>,
+}
+
+/// What a request is, beyond an HTTP request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum RequestKind {
+    #[default]
+    Http,
+    /// A gRPC call: the client reads gRPC statuses only.
+    Grpc,
+    /// The handshake of a WebSocket.
+    WebSocket,
 }
 
 impl Ticket {

@@ -68,6 +68,7 @@ use api_key::ApiKeys;
 use body_limit::declared_too_large;
 use compression::Compression;
 use cors::Cors;
+use decision::RequestKind;
 use hosts::AllowedHosts;
 use jwt::Jwt;
 use problem::{Answer, forbidden};
@@ -275,23 +276,28 @@ impl<T> Pipeline<T> {
     /// The head may change: a trusted proxy's word replaces the connection's facts, and fields
     /// that only this server may set are dropped.
     pub fn begin(&self, head: &mut Head) -> (Ticket, Decision<'_, T>) {
-        self.begin_as(head, false)
+        let is_grpc = head.method == Method::POST && is_call(&head.headers);
+        let kind = if is_grpc {
+            RequestKind::Grpc
+        } else {
+            RequestKind::Http
+        };
+        self.begin_as(head, kind)
     }
 
     /// As [`Pipeline::begin`], for a request that is the handshake of a WebSocket. Where no
     /// WebSocket route matches it is treated as an ordinary request (RFC 9110 §7.8).
     pub fn begin_websocket(&self, head: &mut Head) -> (Ticket, Decision<'_, T>) {
-        self.begin_as(head, true)
+        self.begin_as(head, RequestKind::WebSocket)
     }
 
-    fn begin_as(&self, head: &mut Head, is_websocket: bool) -> (Ticket, Decision<'_, T>) {
+    fn begin_as(&self, head: &mut Head, kind: RequestKind) -> (Ticket, Decision<'_, T>) {
         if let Some(proxies) = &self.trusted_proxies {
             proxies.apply(head);
         }
         let mut ticket = Ticket {
             is_head: head.method == Method::HEAD,
-            is_grpc: head.method == Method::POST && is_call(&head.headers),
-            is_websocket,
+            kind,
             is_https: head.connection.scheme == Scheme::Https,
             request_id: self
                 .request_ids
@@ -326,7 +332,7 @@ impl<T> Pipeline<T> {
 
     /// Decides about a request whose `on_request` hooks have run; `head` is as they left it.
     pub fn resume(&self, head: &Head, ticket: &mut Ticket) -> Decision<'_, T> {
-        let target = self.target(head, ticket.is_websocket);
+        let target = self.target(head, ticket.kind);
         ticket.route = target.route();
         match self.admit(head, ticket, &target) {
             Some(refused) => Decision::Respond(refused),
@@ -350,7 +356,7 @@ impl<T> Pipeline<T> {
             ResponseBody::Full(bytes) => Some(bytes.len() as u64),
             ResponseBody::Stream(_) => declared_length(&head.headers),
         };
-        if ticket.is_grpc {
+        if ticket.kind == RequestKind::Grpc {
             body = grpc_refusal::translate(head, body);
         } else if let Some((compression, coding)) = self.coding(ticket, head, length) {
             body = compression.wrap(coding, head, body);
@@ -395,8 +401,8 @@ impl<T> Pipeline<T> {
     }
 
     /// Finds what the request is for, before anybody has asked whether it may be.
-    fn target(&self, head: &Head, is_websocket: bool) -> Target {
-        if is_websocket
+    fn target(&self, head: &Head, kind: RequestKind) -> Target {
+        if kind == RequestKind::WebSocket
             && let Lookup::Match { route, params } =
                 self.sockets.lookup(&Method::GET, head.raw_path())
         {
@@ -433,7 +439,7 @@ impl<T> Pipeline<T> {
                 return Some(preflight);
             }
         }
-        if ticket.is_websocket && !self.allows_socket(head) {
+        if ticket.kind == RequestKind::WebSocket && !self.allows_socket(head) {
             return Some(forbidden("Origin is not allowed to open a WebSocket here"));
         }
         let policy = ticket.route.map(|id| &self.routes[id.index()].policy);

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.sync.client import connect
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE = 20  # seconds, for anything that should happen at all
@@ -59,6 +60,15 @@ def test_fastapi_application_streams(shop):
     with httpx.stream("GET", f"{shop}/count?to=4", timeout=PATIENCE) as response:
         assert response.headers["transfer-encoding"] == "chunked"
         assert "".join(response.iter_text()) == "1\n2\n3\n4\n"
+
+
+def test_fastapi_application_takes_orders_over_a_websocket(shop):
+    url = shop.replace("http://", "ws://", 1) + "/orders"
+    with connect(url, open_timeout=PATIENCE, close_timeout=PATIENCE) as customer:
+        customer.send('{"number": 1, "count": 2}')
+        assert customer.recv(PATIENCE) == '{"number":1,"price":5.0}'
+        customer.send('{"number": 9}')
+        assert customer.recv(PATIENCE) == '{"number":9,"price":null}'
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

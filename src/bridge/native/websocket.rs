@@ -307,10 +307,8 @@ impl Peer {
     fn send<'py>(&self, data: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = data.py();
         let (text, bytes) = if let Ok(text) = data.cast::<PyString>() {
-            (
-                Some(Bytes::copy_from_slice(text.to_str()?.as_bytes())),
-                None,
-            )
+            let text = Bytes::copy_from_slice(text.to_str()?.as_bytes());
+            (Some(text), None)
         } else if let Ok(bytes) = buffer::from_bytes_like(data) {
             (None, Some(bytes))
         } else {
