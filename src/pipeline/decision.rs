@@ -129,10 +129,6 @@ fn offset(bytes: usize) -> u32 {
 }
 
 /// What the pipeline remembers of a request between `begin` and `finish`.
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "they are independent facts of a request, not states of one machine"
-)]
 #[derive(Debug, Default)]
 pub struct Ticket {
     pub(super) route: Option<RouteId>,
