@@ -258,7 +258,7 @@ async def asgi(
 
 
 async def _http(app: Spikard, core: Core, scope: Any, receive: Any, send: Any) -> None:
-    extensions = scope.get("extensions") or {}
+    extensions: dict[str, Any] = scope.get("extensions") or {}
     exchange = AsgiExchange(receive, send, can_hint="http.response.early_hint" in extensions)
     answered = await answer(app, core, head_of(scope), exchange)
     headers = answered.headers

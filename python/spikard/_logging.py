@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,9 +76,10 @@ def access_sink(config: ServerConfig) -> int | Callable[[str], None] | None:
         return None
     if not logger.propagate and len(logger.handlers) == 1:
         handler = logger.handlers[0]
-        if isinstance(handler, logging.StreamHandler) and isinstance(handler.formatter, Formatter):
+        stream: Any = getattr(handler, "stream", None)
+        if stream is not None and isinstance(handler.formatter, Formatter):
             try:
-                return int(handler.stream.fileno())
+                return int(stream.fileno())
             except (AttributeError, OSError, ValueError):
                 return None  # closed, or never there
     return _log_lines

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from spikard._spikard import Reactor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
 
 class ReactorSelector(selectors.BaseSelector):
@@ -92,7 +92,7 @@ def can_host(loop: asyncio.AbstractEventLoop) -> bool:
 
 
 @contextlib.contextmanager
-def reactor_on(loop: asyncio.AbstractEventLoop) -> Iterator[Reactor]:
+def reactor_on(loop: asyncio.AbstractEventLoop) -> Generator[Reactor, None, None]:
     """Run a reactor inside the selector of `loop` for as long as the context lasts.
 
     Call it on the loop's own thread, the loop running or not. Servers on one loop share its
@@ -144,7 +144,7 @@ def new_event_loop() -> asyncio.SelectorEventLoop:
 
 
 @contextlib.contextmanager
-def _signals_wake(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+def _signals_wake(loop: asyncio.AbstractEventLoop) -> Generator[None, None, None]:
     """Wake the loop when a signal comes: the runtime below swallows EINTR."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -232,7 +232,7 @@ def _hints(function: Callable[..., Any], owner: str) -> dict[str, Any]:
 
 def _callers_names() -> dict[str, Any]:
     names: dict[str, Any] = {}
-    frame: types.FrameType | None = sys._getframe(1)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - the documented way
+    frame: types.FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way
     while frame is not None:
         if not frame.f_globals.get("__name__", "").startswith("spikard."):
             names = {**frame.f_locals, **names}

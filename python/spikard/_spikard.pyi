@@ -57,6 +57,7 @@ class AsgiServer:
         config: bytes,
         root_path: str,
         state: dict[str, Any] | None = None,
+        access_log: int | Callable[..., None] | None = None,
     ) -> AsgiServer: ...
     def listen(self, reactor: Reactor, descriptor: int) -> None:
         """Accept connections from a listening socket; the descriptor is duplicated."""
@@ -72,7 +73,12 @@ class NativeServer:
     """Serves a Spikard application; methods as those of `AsgiServer`."""
 
     def __new__(
-        cls, core: Core, *, config: bytes, state: dict[str, Any] | None = None
+        cls,
+        core: Core,
+        *,
+        config: bytes,
+        state: dict[str, Any] | None = None,
+        access_log: int | Callable[..., None] | None = None,
     ) -> NativeServer: ...
     def listen(self, reactor: Reactor, descriptor: int) -> None: ...
     def reload_tls(self) -> None: ...

@@ -372,10 +372,10 @@ def _of_head(name: str) -> Any:
 
     def read(request: Request) -> Any:
         # Part of Request, outside the class only to be written once.
-        items = request._items  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        items = request._items  # noqa: SLF001
         if items is not None and name in items:
             return items[name]
-        return getattr(request._head, name)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+        return getattr(request._head, name)  # noqa: SLF001
 
     def assign(request: Request, value: Any) -> None:
         request[name] = value

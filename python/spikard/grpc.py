@@ -28,7 +28,7 @@ class GrpcRequest:
     payload: bytes
     method_name: str
     service_name: str
-    metadata: dict[str, str] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(slots=True)

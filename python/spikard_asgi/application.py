@@ -31,12 +31,13 @@ def single_callable(application: Any) -> Application:
     """
     if not callable(application):
         raise TypeError(f"expected an ASGI application, got {type(application).__name__}")
-    if not _is_double_callable(application):
-        checked: Application = application
+    known: Any = application
+    if not _is_double_callable(known):
+        checked: Application = known
         return checked
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        instance = application(scope)
+        instance = known(scope)
         await instance(receive, send)
 
     return wrapped

@@ -34,8 +34,8 @@ def is_disconnect(error: BaseException) -> bool:
         seen.add(id(current))
         if isinstance(current, ClientDisconnected):
             continue
-        group = getattr(current, "exceptions", None)
-        if isinstance(group, tuple) and group:
+        group: tuple[BaseException, ...] = getattr(current, "exceptions", ())
+        if group:
             pending.extend(group)
             continue
         wrapped = current.__cause__ or current.__context__

@@ -114,6 +114,7 @@ def test_a_reader_of_the_log_cannot_stop_the_server(reader, tmp_path):
     if reader == "gone":
         program.process.send_signal(signal.SIGTERM)
         assert program.process.wait(timeout=PATIENCE) == 0
+        assert program.process.stderr is not None
         program.process.stderr.close()
     else:
         assert program.stop()[0] == 0

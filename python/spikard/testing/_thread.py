@@ -11,13 +11,13 @@ from spikard._thread import ServerThread
 from spikard.config import ServerConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 
 @contextlib.contextmanager
 def serve_in_thread(
     asgi_app: Any, port: int = 0, config: ServerConfig | None = None
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     """Serve an application on 127.0.0.1 from a thread, for the time of a `with` block.
 
     The application, its lifespan included, runs on an event loop of that thread. At the block's end
