@@ -292,7 +292,8 @@ fn check_open_head(bytes: &[u8], line_start: usize, limits: &Limits) -> Result<(
     if line_start == 0 && bytes.len() > limits.max_request_line {
         return Err(StatusCode::URI_TOO_LONG);
     }
-    if bytes.len() > limits.max_header_size {
+    let is_long_field = line_start > 0 && bytes.len() - line_start > limits.max_header_field;
+    if is_long_field || bytes.len() > limits.max_header_size {
         return Err(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
     }
     // The first bytes of TLS, HTTP/2 or noise on a plain port: no method begins like this.

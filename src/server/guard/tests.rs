@@ -220,6 +220,10 @@ fn heads_over_the_limits_are_431_or_414() {
             431,
         ),
         (
+            format!("GET / HTTP/1.1\r\nHost: a\r\nX: {}", "a".repeat(17_000)),
+            431,
+        ),
+        (
             format!(
                 "GET / HTTP/1.1\r\nHost: a\r\n{}\r\n",
                 "X: a\r\n".repeat(101)
