@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import socket
 import threading
@@ -11,14 +10,16 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 
 from spikard.testing import TestClient, serve_in_thread
-from spikard.testing.live import exchanged
-from spikard.testing.session import Received, Session, SyncSession
+from spikard.testing.connection import exchanged
+from spikard.testing.live_websocket import LiveWebSocket
+from spikard.testing.session import Session, SyncSession
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from spikard import Spikard
     from spikard.testing.outgoing import Outgoing
+    from spikard.testing.stream import Incoming
     from spikard.testing.websocket import TestWebSocket
 
 DOORS = ("process", "server", "uvicorn")
@@ -36,13 +37,13 @@ class Url:
     async def stop(self) -> None:
         """Do nothing: somebody else stops it."""
 
-    async def send(self, outgoing: Outgoing) -> Received:
-        """Return the complete response."""
-        return await asyncio.to_thread(exchanged, self.base_url, outgoing)
+    async def send(self, outgoing: Outgoing) -> Incoming:
+        """Return the response once its head has come."""
+        return await exchanged(self.base_url, outgoing)
 
     def websocket(self, outgoing: Outgoing, subprotocols: list[str]) -> TestWebSocket:
-        """Raise: no case asks for one."""
-        raise NotImplementedError
+        """Return a WebSocket that is not open yet."""
+        return LiveWebSocket(outgoing, subprotocols)
 
 
 class Doors:

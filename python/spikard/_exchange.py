@@ -100,6 +100,10 @@ class AsgiExchange:
         """Return whether the client is known to have gone."""
         return self._gone
 
+    def leave(self) -> None:
+        """Know that the client has gone."""
+        self._gone = True
+
     async def early_hints(self, links: list[str]) -> None:
         """See `Exchange.early_hints`."""
         if self._can_hint:

@@ -451,7 +451,7 @@ async def test_a_refused_websocket_shows_the_answer():
 
 
 def test_a_websocket_of_a_synchronous_test():
-    with TestClient(socket_app()) as client, client.websocket("/talk") as socket:
+    with TestClient(socket_app()) as client, client.websocket("/talk", subprotocols="b") as socket:
         socket.send("a")
         assert socket.receive() == "None: a"
         socket.send("leave")

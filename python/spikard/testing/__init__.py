@@ -7,22 +7,34 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spikard.testing._thread import serve_in_thread
     from spikard.testing.client import SyncTestClient, TestClient
+    from spikard.testing.events import EventsRefusedError, TestEvent, TestEvents
     from spikard.testing.live import LiveTestClient, SyncLiveTestClient
     from spikard.testing.response import TestResponse
+    from spikard.testing.stream import ResponseAbortedError, TestStream
     from spikard.testing.websocket import TestWebSocket, WebSocketRejectedError
 
 __all__ = [
+    "EventsRefusedError",
     "LiveTestClient",
+    "ResponseAbortedError",
     "SyncLiveTestClient",
     "SyncTestClient",
     "TestClient",
+    "TestEvent",
+    "TestEvents",
     "TestResponse",
+    "TestStream",
     "TestWebSocket",
     "WebSocketRejectedError",
     "serve_in_thread",
 ]
 
 _MODULES = {
+    "EventsRefusedError": "events",
+    "ResponseAbortedError": "stream",
+    "TestEvent": "events",
+    "TestEvents": "events",
+    "TestStream": "stream",
     "LiveTestClient": "live",
     "SyncLiveTestClient": "live",
     "SyncTestClient": "client",

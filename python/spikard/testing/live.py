@@ -14,13 +14,13 @@ import sys
 import tempfile
 import warnings
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from spikard import _loop
 from spikard._importer import LoadError, Source
 from spikard.app import Spikard
 from spikard.config import ServerConfig
-from spikard.exceptions import NotAvailableError
+from spikard.testing.connection import exchanged
+from spikard.testing.live_websocket import LiveWebSocket
 from spikard.testing.session import Session, SyncSession
 
 if TYPE_CHECKING:
@@ -28,16 +28,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from spikard.testing.outgoing import Outgoing
-    from spikard.testing.session import Received
+    from spikard.testing.stream import Incoming
     from spikard.testing.websocket import TestWebSocket
 
 __all__ = ["LiveTestClient", "SyncLiveTestClient"]
 
 START_SECONDS = 30.0
 """For the server to import the application and run its start-up."""
-
-REQUEST_SECONDS = 30.0
-"""Without a byte from the server before a request fails."""
 
 STOP_SECONDS = 10.0
 """From SIGTERM to SIGKILL."""
@@ -275,64 +272,25 @@ class _Server:
         size = os.fstat(descriptor).st_size
         return os.pread(descriptor, LOG_BYTES, max(0, size - LOG_BYTES)).decode("utf-8", "replace")
 
-    async def send(self, outgoing: Outgoing) -> Received:
-        """Return the complete response.
+    async def send(self, outgoing: Outgoing) -> Incoming:
+        """Return the response once its head has come.
 
         Raises:
             ServerFailedError: The connection broke.
         """
         try:
-            return await asyncio.to_thread(exchanged, self.base_url, outgoing)
+            return await exchanged(self.base_url, outgoing, self.log)
         except (OSError, http.client.HTTPException) as error:
             request = f"{outgoing.method} {outgoing.url}"
             raise ServerFailedError(f"{request}: {error!r}\n{self.log()}") from error
 
     def websocket(self, outgoing: Outgoing, subprotocols: list[str]) -> TestWebSocket:
-        """Raise: the standard library has no client of WebSockets."""
-        raise NotAvailableError(
-            "LiveTestClient opens no WebSockets: connect a client such as websockets to ws_url, "
-            "or use TestClient"
-        )
+        """Return a WebSocket that is not open yet.
 
-
-def exchanged(base_url: str, outgoing: Outgoing) -> Received:
-    """Send a request over a connection of its own and return the complete response.
-
-    Raises:
-        OSError: There is no connection, or it broke.
-        http.client.HTTPException: The response is malformed.
-    """
-    address = urlsplit(base_url)
-    connection = http.client.HTTPConnection(
-        address.hostname or "", address.port, timeout=REQUEST_SECONDS
-    )
-    with contextlib.closing(connection):
-        connection.putrequest(
-            outgoing.method, outgoing.target, skip_host=True, skip_accept_encoding=True
-        )
-        for name, value in outgoing.headers:
-            connection.putheader(name.decode("latin-1"), value)
-        connection.endheaders()
-        _send_body(connection, outgoing)
-        response = connection.getresponse()
-        body = response.read()
-        fields = [
-            (name.lower().encode("latin-1"), value.encode("latin-1"))
-            for name, value in response.getheaders()
-        ]
-        return response.status, fields, body
-
-
-def _send_body(connection: http.client.HTTPConnection, outgoing: Outgoing) -> None:
-    is_chunked = (b"transfer-encoding", b"chunked") in outgoing.headers
-    try:
-        for chunk in filter(None, outgoing.chunks):
-            connection.send(b"%x\r\n%b\r\n" % (len(chunk), chunk) if is_chunked else chunk)
-        if is_chunked:
-            connection.send(b"0\r\n\r\n")
-    except (BrokenPipeError, ConnectionResetError):
-        # A server may answer before the end of a body that it does not want.
-        return
+        Raises:
+            NotAvailableError: There is no client of WebSockets.
+        """
+        return LiveWebSocket(outgoing, subprotocols)
 
 
 class _Fork:

@@ -7,11 +7,12 @@ import threading
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
-from spikard.datastructures import Headers, encode_header
-from spikard.exceptions import NotAvailableError
+from spikard.datastructures import Headers, encode_header, field_pairs
 from spikard.testing.cookies import Cookies
+from spikard.testing.events import SyncTestEvents, TestEvents
 from spikard.testing.outgoing import Outgoing, RequestOptions, make_outgoing
 from spikard.testing.response import TestResponse
+from spikard.testing.stream import Opened, SyncTestStream, TestStream
 from spikard.testing.websocket import SyncTestWebSocket, TestWebSocket
 
 if TYPE_CHECKING:
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, Unpack
 
-__all__ = ["Received", "Session", "SyncSession", "Transport"]
+    from spikard.testing.stream import Incoming
+
+__all__ = ["Session", "SyncSession", "Transport"]
 
 T = TypeVar("T")
 
@@ -28,9 +31,6 @@ REDIRECT_LIMIT = 20
 """Redirects of one request; browsers stop there too."""
 
 _REDIRECTS = {301, 302, 303, 307, 308}
-
-Received = tuple[int, list[tuple[bytes, bytes]], bytes]
-"""Status, header fields with lower-case names, body as it was sent."""
 
 
 class Transport(Protocol):
@@ -46,8 +46,8 @@ class Transport(Protocol):
         """Run the application's shutdown."""
         ...
 
-    async def send(self, outgoing: Outgoing) -> Received:
-        """Return the complete response."""
+    async def send(self, outgoing: Outgoing) -> Incoming:
+        """Return the response once its head has come."""
         ...
 
     def websocket(self, outgoing: Outgoing, subprotocols: list[str]) -> TestWebSocket:
@@ -105,33 +105,63 @@ class Session:
 
         Raises:
             RuntimeError: Outside of ``with``, or a circle of redirects.
+            ResponseAbortedError: The body was cut.
         """
+        opened = await self._open(method, path, options)
+        return await self._complete(opened)
+
+    def stream(self, method: str, path: str, **options: Unpack[RequestOptions]) -> TestStream:
+        """Send a request whose response is read while it comes; see `TestStream`.
+
+        A body given as an iterable is asked for its next piece while the response is read.
+        """
+        return TestStream(lambda: self._open(method, path, options))
+
+    async def _open(self, method: str, path: str, options: RequestOptions) -> Opened:
         if not self._is_open:
             name = type(self).__name__
             raise RuntimeError(f"use it as `async with {name}(app) as client` or in a plain `with`")
         follow = options.get("follow_redirects")
         follow = self.follow_redirects if follow is None else follow
-        outgoing = await make_outgoing(
-            method, self._transport.base_url, path, options, self.headers.raw
-        )
+        outgoing = make_outgoing(method, self._transport.base_url, path, options, self.headers.raw)
         extra = options.get("cookies") or {}
         history: list[TestResponse] = []
         while True:
-            response = await self._exchange(outgoing, extra, tuple(history))
-            location = response.headers.get("location")
-            if not follow or response.status_code not in _REDIRECTS or location is None:
-                return response
-            following = outgoing.redirected(response.status_code, location)
-            if urlsplit(following.url)[:2] != urlsplit(outgoing.url)[:2]:
-                return response  # another site is not the application under test
+            opened = await self._exchange(outgoing, extra, tuple(history))
+            location = Headers(raw=opened.incoming.headers).get("location")
+            if not follow or opened.incoming.status not in _REDIRECTS or location is None:
+                return opened
+            try:
+                following = outgoing.redirected(opened.incoming.status, location)
+                if urlsplit(following.url)[:2] != urlsplit(outgoing.url)[:2]:
+                    return opened  # another site is not the application under test
+            except BaseException:
+                await opened.incoming.body.aclose()
+                raise
             if len(history) >= REDIRECT_LIMIT:
+                await opened.incoming.body.aclose()
                 raise RuntimeError(f"more than {REDIRECT_LIMIT} redirects, last to {location}")
-            history.append(response)
+            history.append(await self._complete(opened))
             outgoing = following
+
+    async def _complete(self, opened: Opened) -> TestResponse:
+        incoming = opened.incoming
+        try:
+            body = b"".join([piece async for piece in incoming.body])
+        finally:
+            await incoming.body.aclose()
+        return TestResponse(
+            incoming.status,
+            incoming.headers,
+            body,
+            url=opened.url,
+            history=opened.history,
+            cookies=opened.cookies,
+        )
 
     async def _exchange(
         self, outgoing: Outgoing, extra: Mapping[str, str], history: tuple[TestResponse, ...]
-    ) -> TestResponse:
+    ) -> Opened:
         headers = outgoing.headers
         pairs = [self.cookies.header(outgoing.url) or ""]
         pairs += [f"{name}={value}" for name, value in extra.items()]
@@ -139,11 +169,9 @@ class Session:
         if field and not any(name == b"cookie" for name, _ in headers):
             headers = [*headers, encode_header("cookie", field)]
         sent = Outgoing(outgoing.method, outgoing.url, headers, outgoing.chunks)
-        status, fields, body = await self._transport.send(sent)
-        cookies = self.cookies.store(outgoing.url, Headers(raw=fields))
-        return TestResponse(
-            status, fields, body, url=outgoing.url, history=history, cookies=cookies
-        )
+        incoming = await self._transport.send(sent)
+        cookies = self.cookies.store(outgoing.url, Headers(raw=incoming.headers))
+        return Opened(incoming, outgoing.url, history, cookies)
 
     async def get(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
         """Send a GET request; see `request`."""
@@ -184,11 +212,7 @@ class Session:
         subprotocols: Sequence[str] = (),
         headers: Mapping[str, str] | None = None,
     ) -> TestWebSocket:
-        """Return a WebSocket to open with ``async with``; cookies and headers are the client's.
-
-        Raises:
-            NotAvailableError: This client speaks to a server.
-        """
+        """Return a WebSocket to open with ``async with``; cookies and headers are the client's."""
         own = [field for field in self.headers.raw if field[0].decode() not in (headers or {})]
         fields = [*own, *(encode_header(name, value) for name, value in (headers or {}).items())]
         url = self._transport.base_url.rstrip("/") + path
@@ -197,13 +221,29 @@ class Session:
             fields.append(encode_header("cookie", cookie))
         return self._transport.websocket(Outgoing("GET", url, fields, []), list(subprotocols))
 
-    def sse(self, path: str) -> Any:
-        """Listen to server-sent events.
+    def sse(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        last_event_id: str | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> TestEvents:
+        """Listen to server-sent events: ``async with client.sse("/news") as events``.
 
-        Raises:
-            NotAvailableError: Always, until test clients have events.
+        Args:
+            path: Where they come from.
+            method: GET unless the application says otherwise.
+            last_event_id: What was heard last, as a browser tells that connects again.
+            options: See `RequestOptions`.
         """
-        raise NotAvailableError(f"sse({path!r}): not available yet; `get` reads streams that end")
+        pairs = list(field_pairs(options.get("headers") or {}))
+        names = {name.lower() for name, _ in pairs}
+        for name, value in (("accept", "text/event-stream"), ("last-event-id", last_event_id)):
+            if value is not None and name not in names:
+                pairs.append((name, value))
+        options["headers"] = pairs
+        return TestEvents(self.stream(method, path, **options))
 
 
 class SyncSession:
@@ -292,9 +332,21 @@ class SyncSession:
         socket = self._session.websocket(path, subprotocols=subprotocols, headers=headers)
         return SyncTestWebSocket(socket, self._portal.call)
 
-    def sse(self, path: str) -> Any:
-        """See `Session.sse`."""
-        return self._session.sse(path)
+    def stream(self, method: str, path: str, **options: Unpack[RequestOptions]) -> SyncTestStream:
+        """See `Session.stream`; opened with ``with``."""
+        return SyncTestStream(self._session.stream(method, path, **options), self._portal.call)
+
+    def sse(
+        self,
+        path: str,
+        *,
+        method: str = "GET",
+        last_event_id: str | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> SyncTestEvents:
+        """See `Session.sse`; opened with ``with``."""
+        events = self._session.sse(path, method=method, last_event_id=last_event_id, **options)
+        return SyncTestEvents(events, self._portal.call)
 
 
 class _Portal:

@@ -1,13 +1,17 @@
-"""WebSockets of the in-process test client: the application's end is ASGI, without frames."""
+"""WebSockets of the test clients; in process the application's end is ASGI, without frames."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from spikard.exceptions import SpikardError, WebSocketDisconnect
 from spikard.testing.response import TestResponse
+from spikard_asgi.exceptions import ClientDisconnected, ProtocolError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -17,10 +21,13 @@ if TYPE_CHECKING:
 
     Application = Callable[..., Awaitable[None]]
 
-__all__ = ["SyncTestWebSocket", "TestWebSocket", "WebSocketRejectedError"]
+__all__ = ["InProcessWebSocket", "SyncTestWebSocket", "TestWebSocket", "WebSocketRejectedError"]
 
 CLOSE_SECONDS = 10.0
 """For the application to end after its peer has gone, before its task is cancelled."""
+
+QUEUED_MESSAGES = 64
+"""Messages on their way in either direction before the sender waits."""
 
 
 class WebSocketRejectedError(SpikardError):
@@ -45,15 +52,91 @@ class TestWebSocket:
 
     __test__ = False  # pytest collects classes named Test…
 
-    def __init__(self, application: Application, scope: Callable[[], dict[str, Any]]) -> None:
+    def __init__(self) -> None:
         self.subprotocol: str | None = None
         self.headers: list[tuple[bytes, bytes]] = []
+
+    async def __aenter__(self) -> Self:
+        raise NotImplementedError
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        raise NotImplementedError
+
+    async def send(self, data: str | bytes) -> None:
+        """Send a message.
+
+        Raises:
+            WebSocketDisconnect: The connection is closed.
+        """
+        raise NotImplementedError
+
+    async def receive(self) -> str | bytes:
+        """Return the next message.
+
+        Raises:
+            WebSocketDisconnect: The application has closed the connection, or has ended.
+        """
+        raise NotImplementedError
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close the connection; idempotent."""
+        raise NotImplementedError
+
+    async def send_json(self, value: Any) -> None:
+        """Send a value as a text message of JSON: anything that msgspec encodes."""
+        await self.send(msgspec.json.encode(value).decode())
+
+    async def receive_text(self) -> str:
+        """Return the next message, which must be text."""
+        message = await self.receive()
+        if not isinstance(message, str):
+            raise TypeError(f"expected a text message, got {len(message)} bytes")
+        return message
+
+    async def receive_bytes(self) -> bytes:
+        """Return the next message, which must be binary."""
+        message = await self.receive()
+        if not isinstance(message, bytes):
+            raise TypeError(f"expected a binary message, got text: {message[:100]!r}")
+        return message
+
+    async def receive_json(self) -> Any:
+        """Return the next message, parsed as JSON."""
+        return json.loads(await self.receive())
+
+    async def __aiter__(self) -> AsyncIterator[str | bytes]:
+        """Yield messages until the application closes."""
+        try:
+            while True:
+                yield await self.receive()
+        except WebSocketDisconnect:
+            return
+
+
+class InProcessWebSocket(TestWebSocket):
+    """A WebSocket of an application in the same process."""
+
+    def __init__(
+        self,
+        application: Application,
+        scope: Callable[[], dict[str, Any]],
+        subprotocols: list[str],
+    ) -> None:
+        super().__init__()
         self._application = application
+        self._subprotocols = subprotocols
         self._scope = scope
-        self._to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
-        self._from_app: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self._to_app: asyncio.Queue[dict[str, Any]] = asyncio.Queue(QUEUED_MESSAGES)
+        # Bounded, so that an application that only sends waits for its client as on a server.
+        self._from_app: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue(QUEUED_MESSAGES)
         self._task: asyncio.Task[None] | None = None
         self._closed: tuple[int, str] | None = None
+        self._has_left = False
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run(), name="spikard test websocket")
@@ -69,9 +152,27 @@ class TestWebSocket:
 
     async def _run(self) -> None:
         try:
-            await self._application(self._scope(), self._to_app.get, self._from_app.put)
+            await self._application(self._scope(), self._receive_event, self._send_event)
         finally:
-            await self._from_app.put(None)
+            if not self._has_left:
+                await self._from_app.put(None)
+
+    async def _receive_event(self) -> dict[str, Any]:
+        if self._has_left and self._to_app.empty():
+            code, reason = self._closed or (1006, "")
+            return {"type": "websocket.disconnect", "code": code, "reason": reason}
+        return await self._to_app.get()
+
+    async def _send_event(self, event: dict[str, Any]) -> None:
+        if self._has_left:
+            raise ClientDisconnected("the client has disconnected")
+        chosen = event.get("subprotocol")
+        if chosen is not None and chosen not in self._subprotocols:
+            offered = ", ".join(self._subprotocols) or "none"
+            raise ProtocolError(
+                f"expected a subprotocol that the client offers ({offered}), got {chosen!r}"
+            )
+        await self._from_app.put(event)
 
     async def _refusal(self, event: dict[str, Any] | None) -> TestResponse:
         if event is None or event["type"] != "websocket.http.response.start":
@@ -97,24 +198,18 @@ class TestWebSocket:
         if not done:
             task.cancel()
             await asyncio.wait([task])
-        elif error is None:
+        elif error is None and not isinstance(task.exception(), ClientDisconnected):
             task.result()
 
     async def send(self, data: str | bytes) -> None:
-        """Send a message."""
+        """See `TestWebSocket.send`."""
+        if self._closed is not None:
+            raise WebSocketDisconnect(*self._closed)
         key = "text" if isinstance(data, str) else "bytes"
         await self._to_app.put({"type": "websocket.receive", key: data})
 
-    async def send_json(self, value: Any) -> None:
-        """Send a value as a text message of JSON."""
-        await self.send(json.dumps(value, ensure_ascii=False))
-
     async def receive(self) -> str | bytes:
-        """Return the next message.
-
-        Raises:
-            WebSocketDisconnect: The application has closed the connection, or has ended.
-        """
+        """See `TestWebSocket.receive`."""
         if self._closed is not None:
             raise WebSocketDisconnect(*self._closed)
         event = await self._from_app.get()
@@ -128,24 +223,19 @@ class TestWebSocket:
             return message
         raise WebSocketDisconnect(*self._closed)
 
-    async def receive_json(self) -> Any:
-        """Return the next message, parsed as JSON."""
-        return json.loads(await self.receive())
-
     async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close the connection; idempotent."""
-        if self._closed is None:
-            self._closed = (code, reason)
-            event = {"type": "websocket.disconnect", "code": code, "reason": reason}
-            await self._to_app.put(event)
-
-    async def __aiter__(self) -> AsyncIterator[str | bytes]:
-        """Yield messages until the application closes."""
-        try:
-            while True:
-                yield await self.receive()
-        except WebSocketDisconnect:
+        """See `TestWebSocket.close`."""
+        if self._has_left:
             return
+        self._closed = self._closed or (code, reason)
+        self._has_left = True
+        # Whoever waits goes on: the application in `receive` hears of the end, in `send` too.
+        with contextlib.suppress(asyncio.QueueFull):
+            code, reason = self._closed
+            event = {"type": "websocket.disconnect", "code": code, "reason": reason}
+            self._to_app.put_nowait(event)
+        while not self._from_app.empty():
+            self._from_app.get_nowait()
 
 
 class SyncTestWebSocket:
@@ -163,6 +253,11 @@ class SyncTestWebSocket:
     def subprotocol(self) -> str | None:
         """See `TestWebSocket`."""
         return self._socket.subprotocol
+
+    @property
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """See `TestWebSocket`."""
+        return self._socket.headers
 
     def __enter__(self) -> Self:
         self._call(self._socket.__aenter__())
@@ -187,6 +282,16 @@ class SyncTestWebSocket:
     def receive(self) -> str | bytes:
         """See `TestWebSocket.receive`."""
         message: str | bytes = self._call(self._socket.receive())
+        return message
+
+    def receive_text(self) -> str:
+        """See `TestWebSocket.receive_text`."""
+        message: str = self._call(self._socket.receive_text())
+        return message
+
+    def receive_bytes(self) -> bytes:
+        """See `TestWebSocket.receive_bytes`."""
+        message: bytes = self._call(self._socket.receive_bytes())
         return message
 
     def receive_json(self) -> Any:
