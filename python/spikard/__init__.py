@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from spikard import status
     from spikard._marks import (
         delete,
         get,
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from spikard.background import BackgroundTasks
     from spikard.config import ServerConfig
     from spikard.datastructures import FormData, Headers, Request, State, UploadFile
-    from spikard.di import Depends, Provide
+    from spikard.di import Depends, Provide, Security
+    from spikard.encoders import jsonable_encoder
     from spikard.events import SseEvent
     from spikard.exceptions import (
         HTTPException,
@@ -36,6 +38,12 @@ if TYPE_CHECKING:
         WebSocketDisconnect,
     )
     from spikard.grpc import GrpcHandler, GrpcRequest, GrpcResponse, GrpcService
+    from spikard.middleware import (
+        CORSMiddleware,
+        GZipMiddleware,
+        HTTPSRedirectMiddleware,
+        TrustedHostMiddleware,
+    )
     from spikard.params import Body, Cookie, File, Form, Header, Path, Query
     from spikard.responses import (
         FileResponse,
@@ -46,29 +54,67 @@ if TYPE_CHECKING:
         Response,
         StreamingResponse,
     )
-    from spikard.routing import Router
+    from spikard.routing import APIRouter, Router
+    from spikard.security import (
+        APIKeyCookie,
+        APIKeyHeader,
+        APIKeyQuery,
+        HTTPAuthorizationCredentials,
+        HTTPBasic,
+        HTTPBasicCredentials,
+        HTTPBearer,
+        HTTPDigest,
+        OAuth2,
+        OAuth2AuthorizationCodeBearer,
+        OAuth2PasswordBearer,
+        OAuth2PasswordRequestForm,
+        OAuth2PasswordRequestFormStrict,
+        OpenIdConnect,
+        SecurityScopes,
+    )
+    from spikard.staticfiles import StaticFiles
+    from spikard.templating import Jinja2Templates
     from spikard.testing import LiveTestClient, TestClient
     from spikard.websockets import WebSocket
 
 __all__ = [
+    "APIKeyCookie",
+    "APIKeyHeader",
+    "APIKeyQuery",
+    "APIRouter",
     "BackgroundTasks",
     "Body",
+    "CORSMiddleware",
     "Cookie",
     "Depends",
     "File",
     "FileResponse",
     "Form",
     "FormData",
+    "GZipMiddleware",
     "GrpcHandler",
     "GrpcRequest",
     "GrpcResponse",
     "GrpcService",
     "HTMLResponse",
+    "HTTPAuthorizationCredentials",
+    "HTTPBasic",
+    "HTTPBasicCredentials",
+    "HTTPBearer",
+    "HTTPDigest",
     "HTTPException",
+    "HTTPSRedirectMiddleware",
     "Header",
     "Headers",
     "JSONResponse",
+    "Jinja2Templates",
     "LiveTestClient",
+    "OAuth2",
+    "OAuth2AuthorizationCodeBearer",
+    "OAuth2PasswordBearer",
+    "OAuth2PasswordRequestForm",
+    "OAuth2PasswordRequestFormStrict",
+    "OpenIdConnect",
     "Path",
     "PlainTextResponse",
     "Provide",
@@ -79,25 +125,31 @@ __all__ = [
     "Response",
     "RouteError",
     "Router",
+    "Security",
+    "SecurityScopes",
     "ServerConfig",
     "Spikard",
     "SpikardError",
     "SseEvent",
     "State",
+    "StaticFiles",
     "StreamingResponse",
     "TestClient",
+    "TrustedHostMiddleware",
     "UploadFile",
     "WebSocket",
     "WebSocketDisconnect",
     "delete",
     "get",
     "head",
+    "jsonable_encoder",
     "options",
     "patch",
     "post",
     "put",
     "route",
     "sse",
+    "status",
     "trace",
     "websocket",
 ]
@@ -152,12 +204,38 @@ _MODULES = {
     "LiveTestClient": "testing",
     "TestClient": "testing",
     "WebSocket": "websockets",
+    "CORSMiddleware": "middleware",
+    "GZipMiddleware": "middleware",
+    "HTTPSRedirectMiddleware": "middleware",
+    "TrustedHostMiddleware": "middleware",
+    "APIKeyCookie": "security",
+    "APIKeyHeader": "security",
+    "APIKeyQuery": "security",
+    "HTTPAuthorizationCredentials": "security",
+    "HTTPBasic": "security",
+    "HTTPBasicCredentials": "security",
+    "HTTPBearer": "security",
+    "HTTPDigest": "security",
+    "OAuth2": "security",
+    "OAuth2AuthorizationCodeBearer": "security",
+    "OAuth2PasswordBearer": "security",
+    "OAuth2PasswordRequestForm": "security",
+    "OAuth2PasswordRequestFormStrict": "security",
+    "OpenIdConnect": "security",
+    "SecurityScopes": "security",
+    "jsonable_encoder": "encoders",
+    "Jinja2Templates": "templating",
+    "StaticFiles": "staticfiles",
+    "Security": "di",
+    "APIRouter": "routing",
 }
 
 
 def __getattr__(name: str) -> Any:
     from importlib import import_module
 
+    if name == "status":
+        return import_module("spikard.status")
     module = _MODULES.get(name)
     if module is None:
         raise AttributeError(f"module 'spikard' has no attribute {name!r}")

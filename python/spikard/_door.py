@@ -22,6 +22,7 @@ from spikard._socket_endpoint import socket_failure
 from spikard.datastructures import Request
 from spikard.exceptions import NotAvailableError, WebSocketDisconnect
 from spikard.responses import Response
+from spikard.staticfiles import StaticFiles
 from spikard.websockets import WebSocket
 from spikard_asgi.application import log_failure
 
@@ -51,12 +52,14 @@ def make_core(app: Spikard, config: ServerConfig, counts: int | None = None) -> 
         raise NotAvailableError("gRPC services are not available yet in this version")
     if app.middleware:
         raise NotAvailableError("ASGI middleware is not available yet in this version")
+    config = app.configured(config)
     core = _spikard.Core(config.to_json(), counts=counts)
     app._slots = Slots(config.max_concurrency, config.max_queue)  # noqa: SLF001  # of the doors
     for spec in (*app.freeze(), *app.documentation(config)):
         core.add_route(spec)
     for prefix, mounted in app.mounts:
-        core.add_mount(prefix, mounted)
+        if not isinstance(mounted, StaticFiles):
+            core.add_mount(prefix, mounted)
     if app.hooks["on_request"] or app.hooks["on_response"]:
         if app.mounts:
             raise NotAvailableError("hooks on an application with mounts are not available yet")

@@ -25,6 +25,7 @@ from spikard.datastructures import Headers, Request, State, UploadFile
 from spikard.di import Depends, Provide, name_of
 from spikard.exceptions import DependencyError, RegistrationError
 from spikard.responses import Response
+from spikard.security import SecurityScheme, SecurityScopes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -133,7 +134,10 @@ class Binding:
 
 @dataclass
 class Plan:
-    """Everything known about a route before any request."""
+    """Everything known about a route before any request.
+
+    `security` holds the schemes among the dependencies by name, with the scopes they are for.
+    """
 
     signature: Signature
     leaves: list[Leaf]
@@ -141,6 +145,7 @@ class Plan:
     steps: list[Step]
     bindings: list[Binding]
     extra_steps: list[int]
+    security: dict[str, tuple[SecurityScheme, list[str]]] = field(default_factory=dict)
 
 
 class Planner:
@@ -180,7 +185,11 @@ class Planner:
         self._body: list[Parameter] = []
         self._form: list[Parameter] = []
         self._steps: list[Step] = []
-        self._made: dict[int, int] = {}
+        self._made: dict[tuple[int, tuple[str, ...]], int] = {}
+        self._security: dict[str, tuple[SecurityScheme, list[str]]] = {}
+        self._scopes: tuple[str, ...] = ()
+        self._scoped: set[int] = set()
+        self._uses_scopes = False
         self._stack: list[tuple[int, str]] = []
         self._extra = list(dependencies)
         self._early = early
@@ -207,7 +216,9 @@ class Planner:
                     self._codec(parameter, parameter.annotation)
             return Plan(self._signature, self._leaves, None, [], bindings, extra)
         body = self._body_plan()
-        return Plan(self._signature, self._leaves, body, self._steps, bindings, extra)
+        return Plan(
+            self._signature, self._leaves, body, self._steps, bindings, extra, self._security
+        )
 
     def _checked_only(self) -> list[Parameter]:
         """Return the path's parameters with a converter that nobody takes: still 422 if bad."""
@@ -293,6 +304,10 @@ class Planner:
                 return Binding(parameter, "headers")
             if issubclass(cls, Response):
                 return Binding(parameter, "response")
+            if issubclass(cls, SecurityScopes):
+                self._uses_scopes = True
+                scopes = SecurityScopes(list(dict.fromkeys(self._scopes)))
+                return Binding(parameter, "constant", constant=scopes)
         return None
 
     def _provider(self, parameter: Parameter) -> Provide | None:
@@ -311,7 +326,15 @@ class Planner:
             return self._step(parameter, depends, depends.use_cache)
         if not isinstance(depends, Depends):
             depends = Depends(depends)
-        factory = depends.dependency
+        above = self._scopes
+        self._scopes = (*above, *getattr(depends, "scopes", ()))
+        try:
+            return self._depended(parameter, depends)
+        finally:
+            self._scopes = above
+
+    def _depended(self, parameter: Parameter, depends: Depends) -> int:
+        factory: Any = depends.dependency
         if factory is None:
             factory = next(iter(surface(parameter.annotation)), None)
             known = self._provider(parameter)
@@ -341,8 +364,16 @@ class Planner:
             start = next(i for i, (seen, _) in enumerate(self._stack) if seen == identity)
             cycle = " → ".join([*(name for _, name in self._stack[start:]), key])
             raise DependencyError(f"{self._signature.owner}: circular dependency: {cycle}")
-        if (cached or provider.singleton) and identity in self._made:
-            return self._made[identity]
+        if isinstance(provider.dependency, SecurityScheme):
+            self._note_scheme(provider.dependency)
+        if cached or provider.singleton:
+            # What asks for scopes is made once for each list of them.
+            for scopes in ((), self._scopes):
+                made = self._made.get((identity, scopes))
+                if made is not None:
+                    self._uses_scopes = self._uses_scopes or made in self._scoped
+                    return made
+        outer, self._uses_scopes = self._uses_scopes, False
         self._stack.append((identity, key))
         before = len(self._leaves), len(self._body), len(self._form)
         if provider.signature is None:
@@ -365,9 +396,16 @@ class Planner:
         level = max(level, 1 + self._floor)
         self._steps.append(Step(provider, bindings, key, level, after))
         index = len(self._steps) - 1
+        if self._uses_scopes:
+            self._scoped.add(index)
         if cached or provider.singleton:
-            self._made[identity] = index
+            self._made[identity, self._scopes if self._uses_scopes else ()] = index
+        self._uses_scopes = self._uses_scopes or outer
         return index
+
+    def _note_scheme(self, scheme: SecurityScheme) -> None:
+        _, scopes = self._security.setdefault(scheme.scheme_name, (scheme, []))
+        scopes.extend(each for each in dict.fromkeys(self._scopes) if each not in scopes)
 
     def _named(self, parameter: Parameter, name: str) -> int:
         provider = self._providers.get(name)

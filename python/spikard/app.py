@@ -26,6 +26,7 @@ from spikard.datastructures import Request, State
 from spikard.di import Overrides, Provide
 from spikard.events import event_response
 from spikard.exceptions import HTTPException, NotAvailableError, RegistrationError, RouteError
+from spikard.middleware import is_policy
 from spikard.responses import Response
 from spikard.routing import (
     POLICY_OPTIONS,
@@ -37,6 +38,7 @@ from spikard.routing import (
     make_route,
     shape_of,
 )
+from spikard.staticfiles import StaticFiles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from spikard._result import Result
     from spikard._signature import Parameter
     from spikard.config import ServerConfig
+    from spikard.middleware import PolicyMiddleware
 
 __all__ = ["Spikard"]
 
@@ -96,7 +99,8 @@ class Spikard(Router):
         self.dependency_overrides = Overrides(self._thaw)
         self.singletons = Singletons(self._providers)
         self.mounts: list[tuple[str, Any]] = []
-        self.middleware: list[tuple[Any, dict[str, Any]]] = [(each, {}) for each in middleware]
+        self.middleware: list[tuple[Any, dict[str, Any]]] = []
+        self.policies: list[PolicyMiddleware] = []
         self.grpc_services: dict[str, tuple[Any, dict[str, str]]] = {}
         self._lifespan_of_user = lifespan
         self._startup: list[Callable[..., Any]] = []
@@ -108,6 +112,8 @@ class Spikard(Router):
         self._made_core: Any = None
         self._slots: Any = None
         self._made_openapi: tuple[Any, dict[str, Any]] | None = None
+        for each in reversed(middleware):
+            self.add_middleware(each)
         self.register(*handlers)
 
     # Registration
@@ -173,7 +179,14 @@ class Spikard(Router):
         self._thaw()
 
     def add_middleware(self, middleware: Any, **kwargs: Any) -> None:
-        """Wrap the application in an ASGI middleware class; the last added is outermost."""
+        """Wrap the application in an ASGI middleware class; the last added is outermost.
+
+        The classes of `spikard.middleware` become policies of the server instead.
+        """
+        if is_policy(middleware):
+            self.policies.append(middleware(**kwargs))
+            self._thaw()
+            return
         self.middleware.insert(0, (middleware, kwargs))
         self._thaw()
 
@@ -268,6 +281,17 @@ class Spikard(Router):
                 self._claim(shapes, route.methods, route.path, route.route.protocol)
             self._frozen = [self._compiled(route) for route in self.routes]
         return self._frozen
+
+    def configured(self, config: ServerConfig) -> ServerConfig:
+        """Return a server's configuration with the policies that the application brings."""
+        files = tuple(
+            app.config(prefix) for prefix, app in self.mounts if isinstance(app, StaticFiles)
+        )
+        if files:
+            config = config.copy(static_files=(*config.static_files, *files))
+        for policy in self.policies:
+            config = policy.configured(config)
+        return config
 
     def documentation(self, config: ServerConfig) -> list[RouteSpec]:
         """Compile the routes of the OpenAPI document and its pages, if a server offers them."""

@@ -85,6 +85,7 @@ _POLICIES_OFF: dict[str, Any] = {
     "cors": None,
     "enable_request_id": False,
     "headers": (),
+    "https_redirect": False,
     "jwt_auth": None,
     "max_body_size": None,
     "max_concurrency": None,
@@ -567,6 +568,14 @@ class ServerConfig(Config):
         Part("Compress responses", of=CompressionConfig, optional=True),
         "Requests and responses",
     )
+    error_format: Literal["problem", "detail"] = knob(
+        "problem",
+        Choice(
+            'Body of the errors that the server makes: RFC 9457, or {"detail": ...}',
+            choices=("problem", "detail"),
+        ),
+        "Requests and responses",
+    )
     headers: Sequence[tuple[str, str]] = knob(
         (), Headers("Header added to every response", flag="--header"), "Requests and responses"
     )
@@ -581,6 +590,9 @@ class ServerConfig(Config):
     )
     allowed_hosts: Sequence[str] = knob(
         (), Texts("Hosts that are served, or *.example.com; none given: all"), "Access"
+    )
+    https_redirect: bool = knob(
+        False, Switch("Send requests without TLS to the same address with it"), "Access"
     )
     security_headers: SecurityHeadersConfig | None = knob(
         None,

@@ -15,11 +15,11 @@ import inspect
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Mapping, Sequence
 
     from typing_extensions import Self
 
-__all__ = ["Depends", "Provide"]
+__all__ = ["Depends", "Provide", "Security"]
 
 Kind = Literal["function", "coroutine", "generator", "async generator", "value"]
 
@@ -95,6 +95,20 @@ if TYPE_CHECKING:
         ) -> Any:
             """Return what type checkers accept as a default of any parameter."""
 
+    class Security(Depends):
+        """See the class of this name below."""
+
+        scopes: tuple[str, ...]
+
+        def __new__(
+            cls,
+            dependency: Callable[..., Any] | None = None,
+            *,
+            scopes: Sequence[str] | None = None,
+            use_cache: bool = True,
+        ) -> Any:
+            """Return what type checkers accept as a default of any parameter."""
+
 else:
 
     class Depends:
@@ -114,7 +128,31 @@ else:
             self.use_cache = use_cache
 
         def __repr__(self) -> str:
-            return f"Depends({name_of(self.dependency)})"
+            return f"{type(self).__name__}({name_of(self.dependency)})"
+
+    class Security(Depends):
+        """As `Depends`, for what guards: ``Security(current_user, scopes=["items"])``.
+
+        Args:
+            dependency: As in `Depends`.
+            scopes: What `SecurityScopes` parameters below this dependency receive, after the
+                scopes of those above; the OpenAPI document lists them with the scheme.
+            use_cache: As in `Depends`.
+        """
+
+        __slots__ = ("scopes",)
+
+        def __init__(
+            self,
+            dependency: Callable[..., Any] | None = None,
+            *,
+            scopes: Sequence[str] | None = None,
+            use_cache: bool = True,
+        ) -> None:
+            super().__init__(dependency, use_cache=use_cache)
+            if isinstance(scopes, str):
+                raise TypeError(f"Security scopes are a list of strings, got {scopes!r}")
+            self.scopes = tuple(scopes or ())
 
 
 def kind_of(function: Callable[..., Any]) -> Kind:

@@ -71,6 +71,7 @@ class _Builder:
         self._ids: set[str] = set()
         self._tags: dict[str, None] = {}
         self._answers: dict[str, tuple[str, str]] = {}
+        self._schemes: dict[str, dict[str, Any]] = {}
 
     def build(self) -> dict[str, Any]:
         for route in self._app.routes:
@@ -341,7 +342,8 @@ class _Builder:
             yield "415", "UnsupportedMediaType", "The body's content type is not accepted"
         if plan is not None and plan.body is not None:
             yield "413", "ContentTooLarge", "The body is larger than the server accepts"
-        if self._protected(route):
+        schemes = plan.security.values() if plan is not None else ()
+        if self._protected(route) or any(scheme.auto_error for scheme, _ in schemes):
             yield "401", "Unauthorized", "Credentials are missing or invalid"
             if route.options.get("scopes"):
                 yield "403", "Forbidden", "The token lacks a scope"
@@ -374,9 +376,12 @@ class _Builder:
         return has_auth and route.options.get("require_auth", True)
 
     def _security(self, route: BoundRoute) -> list[dict[str, list[str]]]:
-        if not self._protected(route):
-            return []
         both: dict[str, list[str]] = {}
+        for name, (scheme, scopes) in route.plan.security.items() if route.plan else ():
+            self._schemes[name] = scheme.model
+            both[name] = list(scopes)
+        if not self._protected(route):
+            return [both] if both else []
         if self._config.jwt_auth is not None:
             # OpenAPI 3.1 §4.8.30: other schemes than oauth2 may list roles here.
             both["bearerAuth"] = list(route.options.get("scopes", ()))
@@ -389,7 +394,7 @@ class _Builder:
         return ways
 
     def _security_schemes(self) -> dict[str, Any]:
-        made: dict[str, Any] = {}
+        made: dict[str, Any] = dict(self._schemes)
         if self._config.jwt_auth is not None:
             made["bearerAuth"] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
         keys = self._config.api_key_auth

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from spikard._plan import Plan
 
-__all__ = ["BoundRoute", "Mark", "Route", "RouteOptions", "Router", "parse_template"]
+__all__ = ["APIRouter", "BoundRoute", "Mark", "Route", "RouteOptions", "Router", "parse_template"]
 
 F = TypeVar("F", bound="Callable[..., Any]")
 Protocol = Literal["http", "sse", "websocket"]
@@ -534,6 +534,10 @@ class Router(RouteDecorators):
     def on_error(self, hook: F) -> F:
         """Register a hook that sees every exception a handler raised, once it is answered."""
         return self.hooks.add("on_error", hook)
+
+
+APIRouter = Router
+"""The name that FastAPI's users know."""
 
 
 @dataclass(frozen=True)

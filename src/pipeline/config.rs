@@ -87,6 +87,21 @@ pub struct PolicyConfig {
     pub security_headers: Option<SecurityHeadersConfig>,
     /// Fields that every response gets, as pairs of name and value.
     pub headers: Vec<(String, String)>,
+    /// Whether a request without TLS is sent to the same address with it.
+    pub https_redirect: bool,
+    /// How the body of an error looks that the server makes.
+    pub error_format: ErrorFormat,
+}
+
+/// How the body of an error looks.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum ErrorFormat {
+    /// Problem details (RFC 9457).
+    #[default]
+    Problem,
+    /// `{"detail": ...}` as JSON: the other form that clients know.
+    Detail,
 }
 
 impl Default for PolicyConfig {
@@ -108,6 +123,8 @@ impl Default for PolicyConfig {
             ws_allowed_origins: None,
             security_headers: None,
             headers: Vec::new(),
+            https_redirect: false,
+            error_format: ErrorFormat::Problem,
         }
     }
 }

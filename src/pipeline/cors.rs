@@ -53,20 +53,14 @@ impl Cors {
     ///
     /// # Errors
     ///
-    /// A [`ConfigError`] for `*` together with credentials, an origin that no browser sends, a bad
+    /// A [`ConfigError`] for any origin together with credentials, an origin that no browser sends, a bad
     /// pattern, method or field name, or a `max_age` above a day.
     pub(super) fn new(config: &CorsConfig) -> Result<Self, ConfigError> {
         let any_origin = has_star(&config.allow_origins);
         let any_header = has_star(&config.allow_headers);
-        let stars = [
-            ("cors.allow_origins", any_origin),
-            ("cors.allow_headers", any_header),
-        ];
-        for (field, is_any) in stars {
-            if is_any && config.allow_credentials {
-                let expected = "a list of names: with allow_credentials browsers refuse '*'";
-                return Err(ConfigError::value(field, "'*'", expected));
-            }
+        if any_origin && config.allow_credentials {
+            let expected = "a list of names: with allow_credentials browsers refuse '*'";
+            return Err(ConfigError::value("cors.allow_origins", "'*'", expected));
         }
         for origin in &config.allow_origins {
             check_origin(origin)?;
@@ -92,7 +86,10 @@ impl Cors {
             credentials: config.allow_credentials,
             any_header,
             allow_methods: text(&allow_methods.join(", ")),
-            allow_headers: if any_header {
+            allow_headers: if any_header && config.allow_credentials {
+                // Fetch: with credentials the star is a mere name; `answer` repeats the request.
+                None
+            } else if any_header {
                 // Fetch: the star does not stand for `authorization`.
                 Some(HeaderValue::from_static("*, Authorization"))
             } else {
@@ -186,6 +183,10 @@ impl Cors {
         fields.insert(ACCESS_CONTROL_ALLOW_METHODS, self.allow_methods.clone());
         if let Some(allowed) = &self.allow_headers {
             fields.insert(ACCESS_CONTROL_ALLOW_HEADERS, allowed.clone());
+        } else if self.any_header {
+            for asked in headers.get_all(ACCESS_CONTROL_REQUEST_HEADERS) {
+                fields.append(ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
+            }
         }
         fields.insert(ACCESS_CONTROL_MAX_AGE, self.max_age.clone());
         answer

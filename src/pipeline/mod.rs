@@ -39,6 +39,7 @@ mod file;
 mod file_body;
 mod grpc_refusal;
 mod hosts;
+mod https_redirect;
 mod jwt;
 mod problem;
 mod proxy;
@@ -54,7 +55,7 @@ mod tests;
 pub use body_limit::BodyLimit;
 pub use clock::{Clock, SystemClock};
 pub use coding::{Accepted, Coding};
-pub use config::{ConfigError, PolicyConfig};
+pub use config::{ConfigError, ErrorFormat, PolicyConfig};
 pub use decision::{Decision, Limits, PathSpans, Ticket};
 pub use encoder::BodyOut;
 pub use file::{FileConditions, FileSource, Patience};
@@ -101,6 +102,8 @@ pub struct Pipeline<T> {
     static_files: Option<StaticFiles>,
     compression: Option<Compression>,
     response_headers: Option<ResponseHeaders>,
+    https_redirect: bool,
+    error_format: ErrorFormat,
     limits: Limits,
     concurrency: Concurrency,
 }
@@ -177,6 +180,8 @@ impl<T> Pipeline<T> {
             static_files: StaticFiles::new(&config.static_files)?,
             compression: compression.transpose()?.flatten(),
             response_headers: ResponseHeaders::new(&config.headers, security)?,
+            https_redirect: config.https_redirect,
+            error_format: config.error_format,
             limits: Limits {
                 max_body_bytes: config.max_body_size,
                 request_timeout: config::seconds("request_timeout", config.request_timeout)?,
@@ -317,7 +322,13 @@ impl<T> Pipeline<T> {
             .is_some_and(|hosts| !hosts.allows(head))
         {
             let refused = answer(&Problem::bad_request("Host is not served here"));
-            return (ticket, Decision::Respond(refused));
+            return (ticket, Decision::Respond(self.formatted(refused)));
+        }
+        if self.https_redirect
+            && !ticket.is_https
+            && let Some(redirect) = https_redirect::redirect(head)
+        {
+            return (ticket, Decision::Respond(redirect));
         }
         if self.has_request_hooks {
             if let Some(cors) = &self.cors {
@@ -334,10 +345,24 @@ impl<T> Pipeline<T> {
     pub fn resume(&self, head: &Head, ticket: &mut Ticket) -> Decision<'_, T> {
         let target = self.target(head, ticket.kind);
         ticket.route = target.route();
-        match self.admit(head, ticket, &target) {
+        let decision = match self.admit(head, ticket, &target) {
             Some(refused) => Decision::Respond(refused),
             None => self.arrive(head, target),
+        };
+        match decision {
+            Decision::Respond(answer) => Decision::Respond(self.formatted(answer)),
+            decision => decision,
         }
+    }
+
+    /// Gives an answer of the pipeline's own the format that is configured.
+    fn formatted(&self, answer: Answer) -> Answer {
+        if self.error_format == ErrorFormat::Problem {
+            return answer;
+        }
+        let (mut parts, body) = answer.into_parts();
+        let body = problem::shortened(&mut parts, body);
+        response::Response::from_parts(parts, body)
     }
 
     /// Puts the policies' last word on a response and wraps its body where they change it.
@@ -356,6 +381,9 @@ impl<T> Pipeline<T> {
             ResponseBody::Full(bytes) => Some(bytes.len() as u64),
             ResponseBody::Stream(_) => declared_length(&head.headers),
         };
+        if self.error_format == ErrorFormat::Detail {
+            body = problem::shortened(head, body);
+        }
         if ticket.kind == RequestKind::Grpc {
             body = grpc_refusal::translate(head, body);
         } else if let Some((compression, coding)) = self.coding(ticket, head, length) {

@@ -1,10 +1,34 @@
 //! The answers that policies give themselves: problem details with the fields that go with them.
 
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use http::{HeaderValue, Response, StatusCode};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, Response, StatusCode, response};
+use serde_json::Value;
 
 use crate::message::body::ResponseBody;
 use crate::message::problem::{self, Problem};
+
+/// Turns a problem document into `{"detail": ...}`; any other response stays as it is.
+pub(super) fn shortened(head: &mut response::Parts, body: ResponseBody) -> ResponseBody {
+    let is_problem = head
+        .headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|media| media == problem::CONTENT_TYPE);
+    let ResponseBody::Full(document) = &body else {
+        return body;
+    };
+    if !is_problem {
+        return body;
+    }
+    let Ok(Value::Object(mut members)) = serde_json::from_slice(document) else {
+        return body;
+    };
+    members.retain(|name, _| name == "detail");
+    let text = Value::Object(members).to_string();
+    head.headers.remove(CONTENT_LENGTH);
+    let content_type = HeaderValue::from_static("application/json");
+    head.headers.insert(CONTENT_TYPE, content_type);
+    ResponseBody::from_bytes(text.into())
+}
 
 /// A response that the pipeline makes itself, before `finish`.
 pub(super) type Answer = Response<ResponseBody>;
@@ -21,7 +45,7 @@ pub fn answer(problem: &Problem) -> Response<ResponseBody> {
 /// 401 with the scheme that would have helped.
 pub(super) fn unauthorized(
     title: &'static str,
-    detail: impl Into<serde_json::Value>,
+    detail: impl Into<Value>,
     challenge: HeaderValue,
 ) -> Answer {
     let mut answer = answer(&Problem::unauthorized(title, detail));

@@ -197,6 +197,34 @@ fn a_route_is_handled_with_its_parameters_and_limits() {
 }
 
 #[test]
+fn errors_are_a_detail_alone_when_the_configuration_says_so() {
+    let app = App::new(&json!({"error_format": "detail"}));
+    let reply = app.get("/nothing", &[]);
+    assert_eq!(reply.status, StatusCode::NOT_FOUND);
+    assert_eq!(
+        reply.field("content-type").as_deref(),
+        Some("application/json")
+    );
+    assert_eq!(reply.body, br#"{"detail":"Not Found"}"#);
+    assert_eq!(app.get("/items", &[]).body, b"/items");
+}
+
+#[test]
+fn a_request_without_tls_is_sent_to_the_same_address_with_it() {
+    let app = App::new(&json!({"https_redirect": true}));
+    for (host, location) in [
+        ("example.com", "https://example.com/items?x=1"),
+        ("example.com:80", "https://example.com/items?x=1"),
+        ("example.com:8000", "https://example.com:8000/items?x=1"),
+    ] {
+        let reply = app.get("/items?x=1", &[("host", host)]);
+        assert_eq!(reply.status, StatusCode::TEMPORARY_REDIRECT);
+        assert_eq!(reply.field("location").as_deref(), Some(location));
+        assert_eq!(reply.reached, None);
+    }
+}
+
+#[test]
 fn what_no_route_takes_is_answered_with_a_problem() {
     let app = App::new(&json!({}));
     for (method, target, status, slug, allow) in [
