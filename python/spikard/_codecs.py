@@ -49,6 +49,7 @@ class Codec:
         from_builtins: A value made of JSON's types (and `UploadFile`) → value.
         coerce: Raw strings → JSON's types, as far as they fit the type; never raises.
         from_text: A raw string, a list of them, or a dict of either → value.
+        from_request: Reads a parameter model by itself, in place of `from_builtins`.
     """
 
     __slots__ = ("coerce", "decode_json", "decode_msgpack", "from_builtins", "from_text", "type")
@@ -59,6 +60,7 @@ class Codec:
     from_builtins: Callable[[Any], Any]
     coerce: Callable[[Any], Any]
     from_text: Callable[[Any], Any]
+    from_request: Any = None
 
     def _coerced(self, raw: Any) -> Any:
         return self.from_builtins(self.coerce(raw))

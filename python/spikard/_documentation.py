@@ -25,7 +25,6 @@ import msgspec
 
 from spikard._problems import problem
 from spikard.datastructures import Request  # noqa: TC001 - the handler's signature is read
-from spikard.openapi import document
 from spikard.responses import Response
 from spikard.routing import BoundRoute, RouteOptions, make_route, parse_template
 
@@ -143,13 +142,15 @@ def _document_handler(app: Spikard, config: ServerConfig) -> Callable[..., Any]:
     async def openapi_document(request: Request) -> Response:
         nonlocal made, encoded
         if not encoded:
-            made = document(app, config)
+            made = app.document(config)
             encoded = msgspec.json.encode(made)
         body = encoded
         configured = config.openapi is not None and config.openapi.servers
         if request.root_path and not configured:
             # Below a prefix the default server, "/", would miss it.
-            body = msgspec.json.encode({**made, "servers": [{"url": request.root_path}]})
+            servers = [each for each in made.get("servers", ()) if each["url"] != request.root_path]
+            below = {"url": request.root_path}
+            body = msgspec.json.encode({**made, "servers": [below, *servers]})
         return Response(body, headers=_NOSNIFF, media_type="application/json")
 
     return openapi_document

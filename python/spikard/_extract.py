@@ -152,6 +152,8 @@ def _raw(leaf: Leaf, request: Request) -> Any:
 
 def model_value(leaf: Leaf, request: Request) -> Any:
     """Return the value of a parameter model; raises when it does not fit."""
+    if leaf.codec is not None and leaf.codec.from_request is not None:
+        return leaf.codec.from_request(request)
     found: list[Error] = []
     value = _model(leaf, request, found)
     if found:

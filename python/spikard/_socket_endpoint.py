@@ -121,7 +121,10 @@ async def _close_failed(socket: WebSocket, exc: BaseException) -> Response:
 
 
 def socket_endpoint(
-    inner: Callable[..., Any], extractor: Extractor, order: tuple[int | None, ...]
+    inner: Callable[..., Any],
+    extractor: Extractor,
+    order: tuple[int | None, ...],
+    failed: Callable[[Any, BaseException], Awaitable[Response]] = socket_failure,
 ) -> Callable[[Any], Awaitable[None]]:
     """Return the endpoint that a door calls with the `WebSocket`; it never raises an Exception."""
 
@@ -133,7 +136,7 @@ def socket_endpoint(
             if inspect.isawaitable(outcome):
                 outcome = await outcome
         except Exception as exc:
-            outcome = await socket_failure(socket, exc)
+            outcome = await failed(socket, exc)
         with suppress(WebSocketDisconnect):
             await socket.close()
         if isinstance(outcome, Response) and outcome.background is not None:

@@ -344,17 +344,27 @@ class Spikard(Router):
             adopt=self._adopt,
         )
 
-    def _compiled(self, bound: BoundRoute) -> RouteSpec:
-        route = bound.route
-        plan = bound.plan = Planner(
-            route.signature,
+    def planner(self, bound: BoundRoute) -> Planner:
+        """Return the planner of a route."""
+        return Planner(
+            bound.route.signature,
             bound.path_names,
             providers=self._providers(),
             replace=self._replaced(),
             state=self.state,
             dependencies=bound.dependencies,
-            protocol=route.protocol,
-        ).plan()
+            protocol=bound.route.protocol,
+        )
+
+    def extractor(self, plan: Plan) -> Extractor:
+        """Return the slow pass of a plan."""
+        return Extractor(plan)
+
+    _socket_failure = staticmethod(socket_failure)
+
+    def _compiled(self, bound: BoundRoute) -> RouteSpec:
+        route = bound.route
+        plan = bound.plan = self.planner(bound).plan()
         result = route.result
         fail = self.failures(bound.chain, result)
         pre_handler = self._hooks(bound, "pre_handler")
@@ -407,7 +417,7 @@ class Spikard(Router):
             plan,
             in_thread=False,
             respond=_vessel,
-            fail=socket_failure,
+            fail=self._socket_failure,
             singleton=self.singletons.cell,
             handler=handler,
         )
@@ -416,7 +426,9 @@ class Spikard(Router):
             methods=bound.methods,
             path=bound.path,
             name=bound.name,
-            call=socket_endpoint(compiled.call, Extractor(plan), compiled.order),
+            call=socket_endpoint(
+                compiled.call, self.extractor(plan), compiled.order, self._socket_failure
+            ),
             is_async=True,
             args=(self._adopting(ArgSpec("request", "request")),),
             body=None,
@@ -441,7 +453,7 @@ class Spikard(Router):
     def _explain(
         self, plan: Plan, order: tuple[int | None, ...]
     ) -> Callable[[Request, bytes | None], Response | tuple[Any, ...]]:
-        extractor = Extractor(plan)
+        extractor = self.extractor(plan)
         adopt = self._adopt
 
         def explain(request: Request, body: bytes | None) -> Response | tuple[Any, ...]:
@@ -468,7 +480,7 @@ class Spikard(Router):
         self, spec: RouteSpec, bound: BoundRoute, plan: Plan, order: tuple[int | None, ...]
     ) -> None:
         """Make the endpoint take the request alone and do everything else itself."""
-        extractor = Extractor(plan)
+        extractor = self.extractor(plan)
         inner, awaits = spec.call, spec.is_async
         own = bound.chain[1:]
         first = [hook for router in own for hook in router.hooks["on_request"]]
@@ -567,6 +579,12 @@ class Spikard(Router):
         if self._made_openapi is None or self._made_openapi[0] is not self.config:
             self._made_openapi = self.config, openapi.document(self)
         return self._made_openapi[1]
+
+    def document(self, config: ServerConfig) -> dict[str, Any]:
+        """Return the OpenAPI document that a server of this configuration shows."""
+        from spikard import openapi
+
+        return openapi.document(self, config)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one ASGI connection, under any ASGI server."""

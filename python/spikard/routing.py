@@ -458,6 +458,9 @@ class Router(RouteDecorators):
                 yield entry.router
                 yield from entry.router.descendants()
 
+    bound_class: type[BoundRoute] = BoundRoute
+    """What `bound_routes` makes."""
+
     def bound_routes(
         self,
         chain: tuple[Router, ...] = (),
@@ -466,8 +469,11 @@ class Router(RouteDecorators):
         dependencies: tuple[Any, ...] = (),
         responses: dict[int, Any] | None = None,
         shown: bool = True,
+        parse: Callable[[str], dict[str, str | None]] = parse_template,
+        bound_class: type[BoundRoute] | None = None,
     ) -> Iterator[BoundRoute]:
         """Yield every route with what the routers above add, in order of registration."""
+        bound_class = bound_class or self.bound_class
         chain = (*chain, self)
         prefix += self.prefix
         tags = (*tags, *self.tags)
@@ -483,11 +489,13 @@ class Router(RouteDecorators):
                     (*dependencies, *entry.dependencies),
                     responses,
                     shown,
+                    parse,
+                    bound_class,
                 )
                 continue
             options = entry.options
             path = prefix + entry.path or "/"
-            yield BoundRoute(
+            yield bound_class(
                 entry,
                 path,
                 chain,
@@ -495,7 +503,7 @@ class Router(RouteDecorators):
                 (*dependencies, *options.get("dependencies", ())),
                 {**responses, **(options.get("responses") or {})},
                 shown and options.get("include_in_schema", True),
-                parse_template(path),
+                parse(path),
             )
 
     def exception_handler(self, key: type[BaseException] | int) -> Callable[[F], F]:

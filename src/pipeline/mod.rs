@@ -322,7 +322,7 @@ impl<T> Pipeline<T> {
             .is_some_and(|hosts| !hosts.allows(head))
         {
             let refused = answer(&Problem::bad_request("Host is not served here"));
-            return (ticket, Decision::Respond(self.formatted(refused)));
+            return (ticket, Decision::Respond(refused));
         }
         if self.https_redirect
             && !ticket.is_https
@@ -345,24 +345,24 @@ impl<T> Pipeline<T> {
     pub fn resume(&self, head: &Head, ticket: &mut Ticket) -> Decision<'_, T> {
         let target = self.target(head, ticket.kind);
         ticket.route = target.route();
-        let decision = match self.admit(head, ticket, &target) {
+        match self.admit(head, ticket, &target) {
             Some(refused) => Decision::Respond(refused),
             None => self.arrive(head, target),
-        };
-        match decision {
-            Decision::Respond(answer) => Decision::Respond(self.formatted(answer)),
-            decision => decision,
         }
     }
 
-    /// Gives an answer of the pipeline's own the format that is configured.
-    fn formatted(&self, answer: Answer) -> Answer {
-        if self.error_format == ErrorFormat::Problem {
-            return answer;
+    /// Whether [`Pipeline::restate`] changes a body with this head.
+    pub fn restates(&self, head: &response::Parts) -> bool {
+        self.error_format == ErrorFormat::Detail && problem::is_problem(head)
+    }
+
+    /// Gives the body of an error the format that is configured; other bodies stay as they are.
+    pub fn restate(&self, head: &mut response::Parts, body: ResponseBody) -> ResponseBody {
+        if self.restates(head) {
+            problem::shortened(head, body)
+        } else {
+            body
         }
-        let (mut parts, body) = answer.into_parts();
-        let body = problem::shortened(&mut parts, body);
-        response::Response::from_parts(parts, body)
     }
 
     /// Puts the policies' last word on a response and wraps its body where they change it.
@@ -374,16 +374,14 @@ impl<T> Pipeline<T> {
         &self,
         ticket: &Ticket,
         head: &mut response::Parts,
-        mut body: ResponseBody,
+        body: ResponseBody,
     ) -> ResponseBody {
+        let mut body = self.restate(head, body);
         let length = match &body {
             ResponseBody::Empty => Some(0),
             ResponseBody::Full(bytes) => Some(bytes.len() as u64),
             ResponseBody::Stream(_) => declared_length(&head.headers),
         };
-        if self.error_format == ErrorFormat::Detail {
-            body = problem::shortened(head, body);
-        }
         if ticket.kind == RequestKind::Grpc {
             body = grpc_refusal::translate(head, body);
         } else if let Some((compression, coding)) = self.coding(ticket, head, length) {
@@ -393,9 +391,9 @@ impl<T> Pipeline<T> {
         body
     }
 
-    /// As [`Pipeline::finish`] for a body that the owner drives itself: all its pieces go through
-    /// the filter that comes back, if one does. `length` is that of the whole body in bytes, where
-    /// it is known.
+    /// As [`Pipeline::finish`] for a body that the owner drives itself, after [`Pipeline::restate`]
+    /// where it has all of it: all its pieces go through the filter that comes back, if one does.
+    /// `length` is that of the whole body in bytes, where it is known.
     pub fn finish_head(
         &self,
         ticket: &Ticket,

@@ -7,18 +7,17 @@ use serde_json::Value;
 use crate::message::body::ResponseBody;
 use crate::message::problem::{self, Problem};
 
-/// Turns a problem document into `{"detail": ...}`; any other response stays as it is.
+/// Whether a response says that its body is a problem document.
+pub(super) fn is_problem(head: &response::Parts) -> bool {
+    let media = head.headers.get(CONTENT_TYPE);
+    media.is_some_and(|media| media == problem::CONTENT_TYPE)
+}
+
+/// Turns a problem document into `{"detail": ...}`; one that is streamed stays as it is.
 pub(super) fn shortened(head: &mut response::Parts, body: ResponseBody) -> ResponseBody {
-    let is_problem = head
-        .headers
-        .get(CONTENT_TYPE)
-        .is_some_and(|media| media == problem::CONTENT_TYPE);
     let ResponseBody::Full(document) = &body else {
         return body;
     };
-    if !is_problem {
-        return body;
-    }
     let Ok(Value::Object(mut members)) = serde_json::from_slice(document) else {
         return body;
     };

@@ -38,6 +38,7 @@ PYTHON_FLOORS = [
     {"_importer", "_listen", "_loop", "_run", "_server", "_worker", "_workers", "cli", "__main__"}
     | {"_thread"},
     {"testing"},
+    {"compat"},
 ]
 
 

@@ -16,14 +16,14 @@ from spikard.testing.stream import Opened, SyncTestStream, TestStream
 from spikard.testing.websocket import SyncTestWebSocket, TestWebSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Mapping, Sequence
+    from collections.abc import Awaitable, Coroutine, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self, Unpack
 
     from spikard.testing.stream import Incoming
 
-__all__ = ["Session", "SyncSession", "Transport"]
+__all__ = ["Portal", "Session", "SyncSession", "Transport"]
 
 T = TypeVar("T")
 
@@ -95,6 +95,14 @@ class Session:
     ) -> None:
         self._is_open = False
         await self._transport.stop()
+
+    async def outside(self, work: Awaitable[T]) -> T:
+        """Await work of this client without the application's start-up and shutdown."""
+        self._is_open = True
+        try:
+            return await work
+        finally:
+            self._is_open = False
 
     async def request(
         self, method: str, path: str, **options: Unpack[RequestOptions]
@@ -253,7 +261,7 @@ class SyncSession:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._portal = _Portal()
+        self._portal = Portal()
 
     @property
     def cookies(self) -> Cookies:
@@ -349,7 +357,7 @@ class SyncSession:
         return SyncTestEvents(events, self._portal.call)
 
 
-class _Portal:
+class Portal:
     """An event loop in a thread of its own, called from others."""
 
     def __init__(self) -> None:

@@ -515,11 +515,17 @@ impl Call {
     ) -> PyResult<Bound<'py, PyDict>> {
         let mut parts = parts(status, headers)?;
         let ticket = self.take_ticket();
+        let pipeline = &self.native.pipeline;
+        let body = match body {
+            Some(body) if pipeline.restates(&parts) => {
+                let document = ResponseBody::from_bytes(Bytes::copy_from_slice(body.as_bytes()));
+                let restated = whole(pipeline.restate(&mut parts, document));
+                Some(PyBytes::new(py, &restated))
+            }
+            body => body,
+        };
         let length = body.as_ref().map(|body| body.as_bytes().len() as u64);
-        let filter = self
-            .native
-            .pipeline
-            .finish_head(&ticket, &mut parts, length);
+        let filter = pipeline.finish_head(&ticket, &mut parts, length);
         let fields = respond::fields(py, &parts)?;
         let (body, filter) = match (body, filter) {
             (Some(body), Some(mut filter)) => {

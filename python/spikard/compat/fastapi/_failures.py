@@ -1,0 +1,102 @@
+"""FastAPI's answers to exceptions: ``{"detail": ...}``, and plain text for what nobody handles."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from spikard._failures import Failures, debug_page, log_failure
+from spikard.compat.fastapi._planning import RefusedRequest
+from spikard.compat.fastapi.exceptions import (
+    HTTPException,
+    RequestValidationError,
+    WebSocketException,
+    WebSocketRequestValidationError,
+)
+from spikard.encoders import jsonable_encoder
+from spikard.exceptions import WebSocketDisconnect
+from spikard.responses import JSONResponse, PlainTextResponse, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from spikard.datastructures import Request
+    from spikard.websockets import WebSocket
+
+__all__ = ["ESCAPED", "FastAPIFailures", "detail_of", "refusal_of", "socket_failure"]
+
+ESCAPED: ContextVar[list[BaseException] | None] = ContextVar("escaped", default=None)
+"""Where a test client collects the exceptions that no handler took."""
+
+
+class FastAPIFailures(Failures):
+    """See `Failures`."""
+
+    def handles_refusals(self) -> bool:
+        """Whether some handler wants the errors of validation."""
+        keys = {key for table in self._handlers for key in table}
+        return bool(keys & {400, HTTPException, *RequestValidationError.__mro__} - {object})
+
+    def __call__(self, request: Request, exc: BaseException) -> Response | Awaitable[Response]:
+        """Return the response of an exception."""
+        if isinstance(exc, RefusedRequest):
+            exc = exc.refused.error
+        handler = self._find(exc) if isinstance(exc, Exception) else None
+        if handler is not None and self._is_last_resort(handler):
+            _escape(exc)
+        return super().__call__(request, exc)
+
+    def _is_last_resort(self, handler: Any) -> bool:
+        """Whether it handles any exception: what it takes still counts as unhandled."""
+        keys = (500, Exception)
+        return any(table.get(key) is handler for table in self._handlers for key in keys)
+
+    def _default(self, request: Request, exc: Exception, *, logged: bool = False) -> Response:
+        if isinstance(exc, RequestValidationError):
+            return refusal_of(exc)
+        if isinstance(exc, HTTPException):
+            return detail_of(exc)
+        if not logged:
+            log_failure(request, exc)
+        _escape(exc)
+        if self._debug:
+            return debug_page(request, exc)
+        return PlainTextResponse("Internal Server Error", 500)
+
+
+def _escape(exc: BaseException) -> None:
+    escaped = ESCAPED.get()
+    if escaped is not None:
+        escaped.append(exc)
+
+
+def detail_of(exc: HTTPException) -> Response:
+    """Return the answer of an `HTTPException`."""
+    if exc.status_code < 200 or exc.status_code in (204, 205, 304):
+        return Response(None, exc.status_code, exc.headers)
+    return JSONResponse({"detail": exc.detail}, exc.status_code, exc.headers)
+
+
+def refusal_of(exc: RequestValidationError) -> Response:
+    """Return the answer to a request that does not fit."""
+    return JSONResponse({"detail": jsonable_encoder(exc.errors())}, 422)
+
+
+async def socket_failure(socket: WebSocket, exc: BaseException) -> Response:
+    """Close the connection that an exception ends; the response is only a vessel."""
+    from spikard._socket_endpoint import socket_failure as close_failed
+
+    done = Response()
+    if isinstance(exc, WebSocketRequestValidationError):
+        exc = WebSocketException(1008)
+    if isinstance(exc, WebSocketException):
+        with suppress(WebSocketDisconnect):  # the peer has gone: nobody is left to tell
+            await socket.close(exc.code, exc.reason)
+        return done
+    if isinstance(exc, HTTPException) and socket.application_state == "connecting":
+        await socket.reject(detail_of(exc))
+        return done
+    if not isinstance(exc, WebSocketDisconnect):
+        _escape(exc)
+    return await close_failed(socket, exc)

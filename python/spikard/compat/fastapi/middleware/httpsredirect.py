@@ -1,0 +1,5 @@
+"""`HTTPSRedirectMiddleware`: a policy of the server."""
+
+from spikard.middleware import HTTPSRedirectMiddleware
+
+__all__ = ["HTTPSRedirectMiddleware"]

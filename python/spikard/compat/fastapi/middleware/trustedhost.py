@@ -1,0 +1,5 @@
+"""`TrustedHostMiddleware`: a policy of the server."""
+
+from spikard.middleware import TrustedHostMiddleware
+
+__all__ = ["TrustedHostMiddleware"]

@@ -1,0 +1,1 @@
+"""FastAPI's ``openapi`` package: `utils` makes the document."""

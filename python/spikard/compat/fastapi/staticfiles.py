@@ -1,0 +1,5 @@
+"""`StaticFiles`: Spikard's own, a directory that the server itself sends."""
+
+from spikard.staticfiles import StaticFiles
+
+__all__ = ["StaticFiles"]

@@ -1,0 +1,5 @@
+"""`Jinja2Templates`: Spikard's own."""
+
+from spikard.templating import Jinja2Templates
+
+__all__ = ["Jinja2Templates"]

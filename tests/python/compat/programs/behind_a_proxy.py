@@ -1,0 +1,13 @@
+"""A prefix that a proxy strips."""
+
+from fastapi import FastAPI, Request
+
+app = FastAPI(root_path="/api/v1", servers=[{"url": "https://example.com", "description": "All"}])
+
+
+@app.get("/app")
+def main(request: Request):
+    return {"root_path": request.scope.get("root_path"), "url": str(request.url_for("main"))}
+
+
+REQUESTS = [("GET", "/app"), ("GET", "/openapi.json")]
