@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import TYPE_CHECKING, Any, TypeVar, cast
+from urllib.parse import quote
+
+import msgspec
 
 from spikard.app import Spikard
 from spikard.compat.fastapi._failures import (
@@ -163,6 +167,7 @@ class FastAPI(Decorators, Spikard):
             debug=debug,
         )
         self.middleware = _Chain(self)
+        self._mount_names: dict[str, str] = {}
         self.summary = summary
         self.description = description
         self.openapi_url = openapi_url
@@ -215,8 +220,16 @@ class FastAPI(Decorators, Spikard):
 
     def mount(self, path: str, app: Any, name: str | None = None, **options: Any) -> None:
         """Serve an application, or a directory (`StaticFiles`), below a path."""
-        del name  # `url_for` knows routes only
+        if name is not None:
+            self._mount_names[name] = path.rstrip("/")
         super().mount(path, app, **options)
+
+    def url_path_for(self, name: str, /, **params: Any) -> str:
+        """Return the path of a named route, or below a named mount: ``path="/styles.css"``."""
+        prefix = self._mount_names.get(name)
+        if prefix is not None and set(params) == {"path"}:
+            return f"{prefix}/{quote(str(params['path']).lstrip('/'))}"
+        return super().url_path_for(name, **params)
 
     @property
     def router(self) -> FastAPI:
@@ -258,7 +271,32 @@ class FastAPI(Decorators, Spikard):
     def add_exception_handler(self, key: Any, handler: Callable[..., Any]) -> None:
         """Register a handler for an exception class or a status."""
         self.exception_handler(key)(handler)
+
+    def exception_handler(self, key: Any) -> Callable[[F], F]:
+        """Register ``handler(request, exc)``; that of `HTTPException` takes 404 and 405 too."""
+        takes_status = key in (404, 405) or (
+            isinstance(key, type) and issubclass(HTTPException, key) and key is not Exception
+        )
+        if takes_status and self._unmatched not in self.hooks["on_response"]:
+            self.hooks["on_response"].append(self._unmatched)
         self._thaw()
+        return super().exception_handler(key)
+
+    async def _unmatched(self, request: Request, _: Any, response: Response) -> Response:
+        """Let the handlers answer what no route takes: the server's own documents are those."""
+        headers = response.headers
+        if headers.get("content-type") != "application/problem+json":
+            return response
+        document = msgspec.json.decode(response.body or b"{}")
+        allow = headers.get("allow")
+        exc = HTTPException(
+            response.status_code,
+            document.get("detail"),
+            None if allow is None else {"allow": allow},
+        )
+        answer = self.failures()(request, exc)
+        made: Response = await answer if inspect.isawaitable(answer) else answer
+        return made
 
     # The frozen form
 
