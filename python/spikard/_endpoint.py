@@ -172,6 +172,7 @@ class _Writer:
             "pre_handler": pre_handler,
             "finish": _finish,
             "failed": _failed,
+            "end": _end,
             "Teardown": _Teardown,
             "gather": _gather,
         }
@@ -221,6 +222,7 @@ class _Writer:
         lines = self._steps_lines()
         steps = self._plan.steps
         generators = any("generator" in step.provider.kind for step in steps)
+        early = any(step.ends_early for step in steps)
         call = f"handler({self._passed(self._plan.bindings)})"
         if self._streams:
             call = f"stream({call})"
@@ -245,10 +247,14 @@ class _Writer:
         if generators:
             self._async = True
             self._wants.add("request")
+            lines.append("result = respond(result)")
+            if early:
+                prologue.append("early = []")
+                lines.append("await end(early, opened)")
             lines = [
                 "opened = []",
                 "try:",
-                *("    " + line for line in (*lines, "result = respond(result)")),
+                *("    " + line for line in lines),
                 "except BaseException as exc:",
                 "    return await failed(request, exc, opened, fail)",
                 "result.background = Teardown(opened, None, result.background)",
@@ -302,14 +308,14 @@ class _Writer:
         if kind == "coroutine":
             self._async = True
             return [f"d{index} = await {made}"]
-        if kind == "generator":
-            return [f"g{index} = {made}", f"d{index} = next(g{index})", f"opened.append(g{index})"]
-        if kind == "async generator":
-            return [
-                f"g{index} = {made}",
-                f"d{index} = await g{index}.__anext__()",
-                f"opened.append(g{index})",
-            ]
+        if "generator" in kind:
+            first = (
+                f"await g{index}.__anext__()" if kind == "async generator" else f"next(g{index})"
+            )
+            lines = [f"g{index} = {made}", f"d{index} = {first}", f"opened.append(g{index})"]
+            if step.ends_early:
+                lines.append(f"early.append(g{index})")
+            return lines
         return [f"d{index} = {made}"]
 
     def _passed(self, bindings: list[Binding]) -> str:
@@ -445,6 +451,21 @@ async def _gather(*coroutines: Any) -> list[Any]:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
+
+
+async def _end(early: list[Any], opened: list[Any]) -> None:
+    """Run generators to their end, the last first; what they raise is the handler's failure."""
+    while early:
+        generator = early.pop()
+        opened.remove(generator)
+        try:
+            if hasattr(generator, "__anext__"):
+                await generator.__anext__()
+            else:
+                next(generator)
+        except (StopIteration, StopAsyncIteration):
+            continue
+        raise DependencyError(f"dependency {generator.__qualname__} yields more than once")
 
 
 async def _failed(request: Request, exc: BaseException, opened: list[Any], fail: Fail) -> Response:

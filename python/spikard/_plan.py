@@ -102,13 +102,17 @@ class BodyPlan:
 
 @dataclass(slots=True)
 class Step:
-    """One dependency to make during a request."""
+    """One dependency to make during a request.
+
+    A generator that `ends_early` runs to its end before the response is sent, not after.
+    """
 
     provider: Provide
     bindings: list[Binding]
     key: str
     level: int = 0
     after: list[int] = field(default_factory=list)
+    ends_early: bool = False
 
 
 @dataclass(slots=True)

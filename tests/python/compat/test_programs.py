@@ -49,6 +49,9 @@ COMPARED = (
 
 ANSWERS: dict[tuple[str, str], str] = {
     ("first_steps", "POST /"): "HEAD and OPTIONS are answered, and `allow` says so",
+    ("first_steps", "HEAD /"): "as above",
+    ("first_steps", "OPTIONS /"): "as above",
+    ("default_responses", "DELETE /both"): "as above",
     ("own_error_handlers", "PATCH /items/1"): "as above",
     ("static_files", "GET /static/hello.txt"): "the server does not guess a file's charset",
     ("static_files", "GET /site/"): "the server does not guess a file's charset",

@@ -35,7 +35,7 @@ from spikard.compat.fastapi.exceptions import (
 )
 from spikard.datastructures import FormData, UploadFile as SpooledFile
 from spikard.di import Provide
-from spikard.exceptions import HTTPException
+from spikard.exceptions import DependencyError, HTTPException
 from spikard.websockets import WebSocket
 
 if TYPE_CHECKING:
@@ -118,6 +118,21 @@ class FastAPIPlanner(Planner):
     def _codec(self, parameter: Parameter, annotation: Any) -> Codec:
         del annotation
         return FieldCodec(self._field(parameter, "body", parameter.name))
+
+    def _depended(self, parameter: Parameter, depends: Any) -> int:
+        index = super()._depended(parameter, depends)
+        step = self._steps[index]
+        if getattr(depends, "scope", None) == "function" and "generator" in step.provider.kind:
+            step.ends_early = True
+        for binding in step.bindings:
+            inner = self._steps[binding.index] if binding.kind == "step" else None
+            if inner is not None and inner.ends_early and not step.ends_early:
+                if "generator" in step.provider.kind:
+                    raise DependencyError(
+                        f"dependency {step.key!r} of scope 'request' cannot depend on {inner.key!r} "
+                        "of scope 'function', which ends before it"
+                    )
+        return index
 
     def _is_plain_default(self, parameter: Parameter) -> bool:
         # A dependency's parameters are the request's, with or without a default.

@@ -264,10 +264,10 @@ else:
             dependency: A callable; default the parameter's own type.
             use_cache: Make it once per request for all that ask for this factory.
             scope: When what follows a generator's ``yield`` runs: ``request`` (default), after the
-                response has been sent. ``function``, before it, is not available.
+                response has been sent, or ``function``, before it.
         """
 
-        __slots__ = ()
+        __slots__ = ("scope",)
 
         def __init__(
             self,
@@ -277,12 +277,12 @@ else:
             scope: str | None = None,
         ) -> None:
             super().__init__(dependency, use_cache=use_cache)
-            _check_scope(scope)
+            self.scope = _checked_scope(scope)
 
     class Security(di.Security):
         """As `Depends`, with OAuth 2 scopes."""
 
-        __slots__ = ()
+        __slots__ = ("scope",)
 
         def __init__(
             self,
@@ -293,9 +293,10 @@ else:
             scope: str | None = None,
         ) -> None:
             super().__init__(dependency, scopes=scopes, use_cache=use_cache)
-            _check_scope(scope)
+            self.scope = _checked_scope(scope)
 
 
-def _check_scope(scope: str | None) -> None:
-    if scope not in (None, "request"):
-        raise ValueError(f"Depends(scope=...): only 'request' is available, got {scope!r}")
+def _checked_scope(scope: str | None) -> str | None:
+    if scope not in (None, "function", "request"):
+        raise ValueError(f"Depends.scope: expected 'function' or 'request', got {scope!r}")
+    return scope

@@ -112,7 +112,7 @@ def response_model(route: APIRoute) -> Any:
     if "response_model" in options:
         return options["response_model"]
     returns = route.route.signature.returns
-    if returns in (MISSING, Any, None, type(None)) or is_generator(route):
+    if returns in (MISSING, None, type(None)) or is_generator(route):
         return None
     from spikard.compat.fastapi._fields import members
 

@@ -56,7 +56,33 @@ async def invalid(number: int, value: Annotated[str, Depends(inner)]):
     return number
 
 
-REQUESTS = [("GET", "/good"), ("GET", "/http"), ("GET", "/invalid?number=x")]
+async def short():
+    events.append("short in")
+    yield "short"
+    events.append("short out")
+
+
+@app.get("/short")
+async def shorter(
+    value: Annotated[str, Depends(short, scope="function")],
+    outer: Annotated[str, Depends(outer)],
+    tasks: BackgroundTasks,
+):
+    tasks.add_task(events.append, "task")
+    return value + outer
+
+
+async def failing_late():
+    yield
+    raise HTTPException(status_code=409, detail="late")
+
+
+@app.get("/late", dependencies=[Depends(failing_late, scope="function")])
+async def late():
+    return "done"
+
+
+REQUESTS = [("GET", "/good"), ("GET", "/http"), ("GET", "/invalid?number=x"), ("GET", "/late")]
 
 
 def exercise(client):
@@ -64,6 +90,9 @@ def exercise(client):
         events.clear()
         yield client.get(path).status_code
         yield sorted(events)
+    events.clear()
+    yield client.get("/short").json()
+    yield list(events)
     events.clear()
     try:
         client.get("/bad")

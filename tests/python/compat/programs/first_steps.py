@@ -39,4 +39,6 @@ REQUESTS = [
     ("GET", "/nothing"),
     ("POST", "/"),
     ("GET", "/plain/"),
+    ("HEAD", "/"),
+    ("OPTIONS", "/"),
 ]
