@@ -309,9 +309,8 @@ class _Writer:
             self._async = True
             return [f"d{index} = await {made}"]
         if "generator" in kind:
-            first = (
-                f"await g{index}.__anext__()" if kind == "async generator" else f"next(g{index})"
-            )
+            is_async = kind == "async generator"
+            first = f"await g{index}.__anext__()" if is_async else f"next(g{index})"
             lines = [f"g{index} = {made}", f"d{index} = {first}", f"opened.append(g{index})"]
             if step.ends_early:
                 lines.append(f"early.append(g{index})")

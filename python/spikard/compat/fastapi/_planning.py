@@ -122,16 +122,16 @@ class FastAPIPlanner(Planner):
     def _depended(self, parameter: Parameter, depends: Any) -> int:
         index = super()._depended(parameter, depends)
         step = self._steps[index]
-        if getattr(depends, "scope", None) == "function" and "generator" in step.provider.kind:
-            step.ends_early = True
-        for binding in step.bindings:
-            inner = self._steps[binding.index] if binding.kind == "step" else None
-            if inner is not None and inner.ends_early and not step.ends_early:
-                if "generator" in step.provider.kind:
-                    raise DependencyError(
-                        f"dependency {step.key!r} of scope 'request' cannot depend on {inner.key!r} "
-                        "of scope 'function', which ends before it"
-                    )
+        if "generator" not in step.provider.kind:
+            return index
+        step.ends_early = getattr(depends, "scope", None) == "function"
+        below = [self._steps[each.index] for each in step.bindings if each.kind == "step"]
+        for inner in below:
+            if inner.ends_early and not step.ends_early:
+                raise DependencyError(
+                    f"dependency {step.key!r} of scope 'request' cannot depend on {inner.key!r} of "
+                    "scope 'function', which ends before it"
+                )
         return index
 
     def _is_plain_default(self, parameter: Parameter) -> bool:
