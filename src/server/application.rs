@@ -16,19 +16,39 @@ use crate::message::head::Head;
 
 /// What answers requests: a native application, an ASGI application, a test's closure.
 pub trait Application: 'static {
-    /// Answers one request.
+    /// Answers one request, at once if nothing has to be waited for.
     ///
     /// Dropping the future before it is ready, or the body of its response before that body's
     /// end, tells the application that the peer has gone (HTTP/1: the connection, HTTP/2: this
     /// stream).
-    fn call<E: Exchange>(
-        self: &Rc<Self>,
-        head: Head,
-        exchange: E,
-    ) -> impl Future<Output = Answer> + 'static;
+    fn call<E: Exchange>(self: &Rc<Self>, head: Head, exchange: E) -> Called;
 
     /// Hears of a mistake of its own that the server had to make good.
     fn report(&self, fault: Fault);
+}
+
+/// How far a call of an [`Application`] came. Most requests are answered at once; those pay for
+/// no future, and no future is moved from hand to hand.
+pub enum Called {
+    /// To its end.
+    Answered(Answer),
+    /// To something that it waits for.
+    Waiting(Pin<Box<dyn Future<Output = Answer>>>),
+}
+
+impl Called {
+    /// A call that has to wait.
+    pub fn waiting(rest: impl Future<Output = Answer> + 'static) -> Self {
+        Self::Waiting(Box::pin(rest))
+    }
+
+    /// Waits for the answer.
+    pub async fn answer(self) -> Answer {
+        match self {
+            Self::Answered(answer) => answer,
+            Self::Waiting(rest) => rest.await,
+        }
+    }
 }
 
 /// A mistake of an application, found by the server.
@@ -107,6 +127,15 @@ pub type UpgradeHandler = Box<dyn FnOnce(Box<dyn UpgradedIo>) -> Pin<Box<dyn Fut
 pub trait UpgradedIo: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> UpgradedIo for T {}
+
+impl fmt::Debug for Called {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Answered(answer) => f.debug_tuple("Answered").field(answer).finish(),
+            Self::Waiting(_) => f.write_str("Waiting"),
+        }
+    }
+}
 
 impl fmt::Debug for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -12,7 +12,7 @@ use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use super::application::{Application, UpgradedIo};
-use super::http1::{self, Outcome, Shared};
+use super::http1::{self, Batch, Outcome, Shared};
 use super::http2::{self, PREFACE, Preface};
 use super::limits::{HttpVersions, Limits};
 use super::shutdown::Stop;
@@ -35,6 +35,7 @@ pub async fn serve<A: Application>(
     app: Rc<A>,
     limits: Rc<Limits>,
     activity: Rc<Activity>,
+    batch: Rc<Batch>,
 ) {
     let opened = match tls {
         None => Some((transport, connection, None)),
@@ -48,7 +49,8 @@ pub async fn serve<A: Application>(
     let connection = Arc::new(connection);
     match spoken(&mut transport, settled, &limits, &connection, &activity).await {
         Spoken::Http1(prefix) => {
-            serve_http1(transport, prefix, connection, app, limits, activity).await;
+            let shared = Shared::new(limits, activity, connection, batch);
+            serve_http1(transport, prefix, app, Rc::new(shared)).await;
         }
         Spoken::Http2(preface) => {
             let limits = Rc::clone(&limits.http2);
@@ -62,12 +64,10 @@ pub async fn serve<A: Application>(
 async fn serve_http1<A: Application>(
     mut transport: Transport,
     mut prefix: Bytes,
-    connection: Arc<Connection>,
     app: Rc<A>,
-    limits: Rc<Limits>,
-    activity: Rc<Activity>,
+    shared: Rc<Shared>,
 ) {
-    let shared = Rc::new(Shared::new(limits, Rc::clone(&activity), connection));
+    let activity = Rc::clone(&shared.activity);
     loop {
         activity.set_parked(true);
         if prefix.is_empty() && !has_bytes(&mut transport, &activity).await {

@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, spawn_local};
 
 use super::application::Application;
 use super::connection;
+use super::http1::Batch;
 use super::limits::Limits;
 use super::shutdown::{Cause, Stop, StopSender};
 use super::tls::{TlsAcceptor, TlsError};
@@ -97,10 +98,12 @@ pub struct Server<A> {
     limits: Rc<Limits>,
     tls: Option<Rc<TlsAcceptor>>,
     watch: Rc<Watch>,
+    batch: Rc<Batch>,
     /// Told when a connection has ended.
     ended: Rc<Notify>,
     listeners: RefCell<Vec<AbortHandle>>,
-    clock: RefCell<Option<AbortHandle>>,
+    /// The watch's and the batch's tasks.
+    chores: RefCell<Vec<AbortHandle>>,
     /// Tells those who have taken a connection over: `WebSocket`s.
     stop: StopSender,
     stopping: Cell<bool>,
@@ -115,10 +118,11 @@ impl<A: Application> Server<A> {
             app,
             watch: Rc::new(Watch::new(Rc::clone(&limits))),
             limits,
+            batch: Rc::default(),
             tls: tls.map(Rc::new),
             ended: Rc::new(Notify::new()),
             listeners: RefCell::new(Vec::new()),
-            clock: RefCell::new(None),
+            chores: RefCell::new(Vec::new()),
             stop,
             stopping: Cell::new(false),
         }
@@ -126,10 +130,12 @@ impl<A: Application> Server<A> {
 
     /// Accepts connections from `listener` until the stop; call it inside the runtime.
     pub fn listen(self: &Rc<Self>, listener: Listener) {
-        if self.clock.borrow().is_none() {
-            let watch = Rc::clone(&self.watch);
-            let clock = spawn_local(async move { watch.run().await });
-            self.clock.replace(Some(clock.abort_handle()));
+        if self.chores.borrow().is_empty() {
+            let (watch, batch) = (Rc::clone(&self.watch), Rc::clone(&self.batch));
+            let watching = spawn_local(async move { watch.run().await });
+            let batching = spawn_local(async move { batch.run().await });
+            self.chores
+                .replace(vec![watching.abort_handle(), batching.abort_handle()]);
             if let Some(log) = self.limits.access_log.clone() {
                 spawn_local(async move { log.run().await });
             }
@@ -162,8 +168,8 @@ impl<A: Application> Server<A> {
         self.cut();
         // What is left only has to drop its future: no application code holds it up.
         let _ = tokio::time::timeout(Duration::from_secs(1), self.all_ended()).await;
-        if let Some(clock) = self.clock.take() {
-            clock.abort();
+        for chore in self.chores.take() {
+            chore.abort();
         }
         if let Some(log) = &self.limits.access_log {
             log.flush();
@@ -228,6 +234,7 @@ impl<A: Application> Server<A> {
             Rc::clone(&self.app),
             Rc::clone(&self.limits),
             activity,
+            Rc::clone(&self.batch),
         );
         let leave = Leave {
             key,

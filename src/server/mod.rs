@@ -19,5 +19,5 @@ pub mod watch;
 pub mod websocket;
 
 pub use application::{
-    Answer, Application, Capabilities, Exchange, Fault, UpgradeHandler, UpgradedIo,
+    Answer, Application, Called, Capabilities, Exchange, Fault, UpgradeHandler, UpgradedIo,
 };

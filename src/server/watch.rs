@@ -162,6 +162,11 @@ impl Activity {
         }
     }
 
+    /// Runs `work` with the waker of the connection's task, if that has been polled.
+    pub fn with_waker<T>(&self, work: impl FnOnce(&Waker) -> T) -> Option<T> {
+        self.waker.borrow().as_ref().map(work)
+    }
+
     /// Takes the order, if there is one.
     pub fn take_order(&self) -> Option<Order> {
         self.order.take()

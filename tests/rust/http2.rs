@@ -23,7 +23,7 @@ use spikard::server::http2::{Budget, Http2Limits, PREFACE, Preface, serve};
 use spikard::server::limits::Limits;
 use spikard::server::shutdown::Stop;
 use spikard::server::watch::Watch;
-use spikard::server::{Answer, Application, Exchange, Fault};
+use spikard::server::{Answer, Application, Called, Exchange, Fault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
@@ -67,17 +67,13 @@ impl Drop for Alive {
 }
 
 impl Application for App {
-    fn call<E: Exchange>(
-        self: &Rc<Self>,
-        head: Head,
-        exchange: E,
-    ) -> impl Future<Output = Answer> + 'static {
+    fn call<E: Exchange>(self: &Rc<Self>, head: Head, exchange: E) -> Called {
         self.calls.set(self.calls.get() + 1);
         self.live.set(self.live.get() + 1);
         self.most_live
             .set(self.most_live.get().max(self.live.get()));
         self.heads.borrow_mut().push(head.clone());
-        answer(Rc::clone(self), head, exchange)
+        Called::waiting(answer(Rc::clone(self), head, exchange))
     }
 
     fn report(&self, fault: Fault) {

@@ -19,7 +19,7 @@ use spikard::server::limits::Limits as ServerLimits;
 use spikard::server::listener::{Listener, Server};
 use spikard::server::shutdown::{self, Cause, Stop, StopReceiver, StopSender};
 use spikard::server::websocket::{Closed, Driver, Incoming, Limits, Outgoing, Session, open};
-use spikard::server::{Answer, Application, Exchange, Fault, UpgradedIo};
+use spikard::server::{Answer, Application, Called, Exchange, Fault, UpgradedIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
@@ -846,13 +846,9 @@ fn an_idle_session_takes_little_memory() {
 struct Echo(StopReceiver);
 
 impl Application for Echo {
-    fn call<E: Exchange>(
-        self: &Rc<Self>,
-        _head: Head,
-        exchange: E,
-    ) -> impl Future<Output = Answer> + 'static {
+    fn call<E: Exchange>(self: &Rc<Self>, _head: Head, exchange: E) -> Called {
         let stop = self.0.clone();
-        async move {
+        Called::waiting(async move {
             if !exchange.capabilities().websocket {
                 return Answer::Response(Response::new(ResponseBody::Empty));
             }
@@ -868,7 +864,7 @@ impl Application for Echo {
                 }) as std::pin::Pin<Box<dyn Future<Output = ()>>>
             };
             Answer::Upgrade(HeaderMap::new(), Box::new(handler))
-        }
+        })
     }
 
     fn report(&self, fault: Fault) {

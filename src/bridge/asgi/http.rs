@@ -2,7 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
-use std::future::poll_fn;
+use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
@@ -26,7 +27,7 @@ use crate::protocol::asgi::http::{
     Action, Content, RequestFacts, Responder, ResponseHead, Then, Unfinished, Write,
 };
 use crate::server::response::bare;
-use crate::server::{Answer, Exchange};
+use crate::server::{Answer, Called, Exchange};
 
 thread_local! {
     static CYCLES: Registry<Cycle> = const { Registry::new() };
@@ -52,12 +53,12 @@ struct Cycle {
 }
 
 /// Serves one request.
-pub(in crate::bridge) async fn serve<E: Exchange>(
+pub(in crate::bridge) fn serve<E: Exchange>(
     app: Rc<AsgiApplication>,
     core: Rc<Core>,
-    head: Head,
+    head: &Head,
     exchange: E,
-) -> Answer {
+) -> Called {
     let capabilities = exchange.capabilities();
     let facts = RequestFacts {
         is_head: head.method == Method::HEAD,
@@ -78,32 +79,39 @@ pub(in crate::bridge) async fn serve<E: Exchange>(
         body_given: Cell::new(false),
         gone: Cell::new(false),
     });
-    let mut guard = Watched(Some(cycle));
-    let mut started = false;
-    let answer = poll_fn(|cx| {
-        let cycle = guard
+    cycle.start(head, capabilities);
+    cycle.is_starting.set(false);
+    if let Some(answer) = cycle.answer.take() {
+        return Called::Answered(answer);
+    }
+    Called::waiting(Answering(Some(cycle)))
+}
+
+/// Waits for the application's answer; dropping it before tells the application that the peer
+/// has gone.
+struct Answering(Option<Rc<Cycle>>);
+
+impl Future for Answering {
+    type Output = Answer;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer> {
+        let cycle = self
             .0
             .as_ref()
             .expect("it is taken out only when the answer is there");
-        cycle.connection.replace(Some(cx.waker().clone()));
-        if started {
-            cycle.drive(cx);
-        } else {
-            started = true;
-            cycle.start(&head, capabilities);
-            cycle.is_starting.set(false);
+        cycle.set_connection(cx.waker());
+        cycle.drive(cx);
+        match cycle.answer.take() {
+            None => Poll::Pending,
+            Some(answer) => {
+                self.0 = None;
+                Poll::Ready(answer)
+            }
         }
-        cycle.answer.take().map_or(Poll::Pending, Poll::Ready)
-    })
-    .await;
-    guard.0 = None;
-    answer
+    }
 }
 
-/// Tells the application that the peer has gone when the answer is no longer awaited.
-struct Watched(Option<Rc<Cycle>>);
-
-impl Drop for Watched {
+impl Drop for Answering {
     fn drop(&mut self) {
         if let Some(cycle) = self.0.take() {
             // An answer that nobody took holds the cycle.
@@ -190,6 +198,13 @@ impl Cycle {
             }
         }
         self.tell_receivers(py);
+    }
+
+    fn set_connection(&self, waker: &Waker) {
+        let mut connection = self.connection.borrow_mut();
+        if connection.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+            *connection = Some(waker.clone());
+        }
     }
 
     fn give(&self, answer: Answer) {

@@ -5,7 +5,6 @@ mod http;
 pub(super) mod scope;
 mod websocket;
 
-use std::future::Future;
 use std::rc::Rc;
 
 use pyo3::prelude::*;
@@ -15,7 +14,7 @@ use super::errors;
 use super::reactor::Core;
 use super::websocket::Settings as WebSocketSettings;
 use crate::message::head::Head;
-use crate::server::{Answer, Application, Exchange, Fault};
+use crate::server::{Answer, Application, Called, Exchange, Fault};
 
 /// An ASGI application and what the server needs to run it.
 pub(super) struct AsgiApplication {
@@ -81,32 +80,24 @@ fn is_coroutine(object: &Bound<'_, PyAny>) -> bool {
 }
 
 /// Serves one request or WebSocket.
-pub(super) async fn serve<E: Exchange>(
+pub(super) fn serve<E: Exchange>(
     app: Rc<AsgiApplication>,
     core: Rc<Core>,
     head: Head,
     exchange: E,
-) -> Answer {
+) -> Called {
     if exchange.capabilities().websocket {
-        // Boxed, so that an ordinary request does not carry the room for it.
-        return Box::pin(websocket::serve(app, core, head)).await;
+        return Called::waiting(websocket::serve(app, core, head));
     }
-    http::serve(app, core, head, exchange).await
+    http::serve(app, core, &head, exchange)
 }
 
 impl Application for AsgiApplication {
-    fn call<E: Exchange>(
-        self: &Rc<Self>,
-        head: Head,
-        exchange: E,
-    ) -> impl Future<Output = Answer> + 'static {
+    fn call<E: Exchange>(self: &Rc<Self>, head: Head, exchange: E) -> Called {
         super::gil::offer();
-        let app = Rc::clone(self);
-        async move {
-            match Core::current() {
-                Some(core) => serve(app, core, head, exchange).await,
-                None => Answer::Abort,
-            }
+        match Core::current() {
+            Some(core) => serve(Rc::clone(self), core, head, exchange),
+            None => Called::Answered(Answer::Abort),
         }
     }
 

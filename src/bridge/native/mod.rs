@@ -38,7 +38,7 @@ use crate::pipeline::{
     BodyLimit, Decision, FileBody, FileConditions, FileSource, Limits, PathSpans, Patience,
     Pipeline, RouteId, Ticket, answer, overloaded, payload_too_large, request_timeout,
 };
-use crate::server::{Answer, Application, Exchange, Fault};
+use crate::server::{Answer, Application, Called, Exchange, Fault};
 
 pub(crate) use self::core::{Call, Core, Filter};
 pub(crate) use head::RequestHead;
@@ -149,18 +149,11 @@ impl NativeApplication {
 }
 
 impl Application for NativeApplication {
-    fn call<E: Exchange>(
-        self: &Rc<Self>,
-        head: Head,
-        exchange: E,
-    ) -> impl Future<Output = Answer> + 'static {
+    fn call<E: Exchange>(self: &Rc<Self>, head: Head, exchange: E) -> Called {
         super::gil::offer();
-        let app = Rc::clone(self);
-        async move {
-            match Reactor::current() {
-                Some(reactor) => app.serve(reactor, head, exchange).await,
-                None => Answer::Abort,
-            }
+        match Reactor::current() {
+            Some(reactor) => self.serve(reactor, head, exchange),
+            None => Called::Answered(Answer::Abort),
         }
     }
 
@@ -170,12 +163,12 @@ impl Application for NativeApplication {
 }
 
 impl NativeApplication {
-    async fn serve<E: Exchange>(
-        &self,
+    fn serve<E: Exchange>(
+        self: &Rc<Self>,
         reactor: Rc<Reactor>,
         mut head: Head,
         exchange: E,
-    ) -> Answer {
+    ) -> Called {
         let native = &self.native;
         let is_websocket = exchange.capabilities().websocket;
         let (ticket, decision) = if is_websocket {
@@ -184,14 +177,22 @@ impl NativeApplication {
             native.pipeline.begin(&mut head)
         };
         match decision {
-            Decision::Respond(response) => Answer::Response(native.finished(&ticket, response)),
-            Decision::SendFile(file) => {
-                let response = match file.open_cached() {
-                    Some(response) => response,
-                    None => blocking(move || file.open()).await.map(ResponseBody::from),
-                };
-                Answer::Response(native.finished(&ticket, response))
+            Decision::Respond(response) => {
+                Called::Answered(Answer::Response(native.finished(&ticket, response)))
             }
+            Decision::SendFile(file) => match file.open_cached() {
+                Some(response) => {
+                    Called::Answered(Answer::Response(native.finished(&ticket, response)))
+                }
+                None => {
+                    let native = Arc::clone(native);
+                    Called::waiting(async move {
+                        let response = blocking(move || file.open()).await;
+                        let response = response.map(ResponseBody::from);
+                        Answer::Response(native.finished(&ticket, response))
+                    })
+                }
+            },
             Decision::Handle {
                 id, params, limits, ..
             } => {
@@ -205,18 +206,14 @@ impl NativeApplication {
                     slots: self.slots.clone(),
                     slot: None,
                 };
-                if native
-                    .endpoint(id)
-                    .is_some_and(|endpoint| endpoint.is_websocket)
-                {
-                    let callee = websocket::Callee::Endpoint(id);
-                    return passage.converse(callee, &self.websocket, limits).await;
-                }
-                passage.handle(id, limits, exchange).await
+                passage.handle(id, limits, &self.websocket, exchange)
             }
             Decision::Mounted { id, limits, .. } => {
-                let answer = self.call_mount(id, limits, reactor, head, exchange).await;
-                finish_answer(native, &ticket, answer)
+                let app = Rc::clone(self);
+                Called::waiting(async move {
+                    let answer = app.call_mount(id, limits, reactor, head, exchange).await;
+                    finish_answer(&app.native, &ticket, answer)
+                })
             }
             Decision::Hooks => {
                 let limits = native.pipeline.limits();
@@ -233,9 +230,9 @@ impl NativeApplication {
                 };
                 if is_websocket {
                     let callee = websocket::Callee::Driver;
-                    return passage.converse(callee, &self.websocket, limits).await;
+                    return passage.converse(callee, &self.websocket, limits);
                 }
-                passage.drive(limits, exchange).await
+                Called::waiting(passage.drive(limits, exchange))
             }
         }
     }
@@ -312,18 +309,42 @@ enum Step {
 }
 
 impl Passage {
-    /// Boxed, so that an ordinary request does not carry the room for it.
-    fn converse(
-        self,
-        callee: websocket::Callee,
-        settings: &Settings,
-        limits: Limits,
-    ) -> Pin<Box<dyn Future<Output = Answer>>> {
+    fn converse(self, callee: websocket::Callee, settings: &Settings, limits: Limits) -> Called {
         let timeout = limits.request_timeout;
-        Box::pin(websocket::serve(self, callee, settings.clone(), timeout))
+        Called::waiting(websocket::serve(self, callee, settings.clone(), timeout))
     }
 
-    async fn handle<E: Exchange>(mut self, id: RouteId, limits: Limits, mut exchange: E) -> Answer {
+    /// Calls the endpoint: at once, unless it has to wait for a body or for a place.
+    fn handle<E: Exchange>(
+        mut self,
+        id: RouteId,
+        limits: Limits,
+        websocket: &Settings,
+        exchange: E,
+    ) -> Called {
+        let native = Arc::clone(&self.native);
+        let Some(endpoint) = native.endpoint(id) else {
+            return Called::Answered(Answer::Abort);
+        };
+        if endpoint.is_websocket {
+            let callee = websocket::Callee::Endpoint(id);
+            return self.converse(callee, websocket, limits);
+        }
+        if endpoint.body.is_some() || self.slots.is_some() {
+            return Called::waiting(self.handle_later(id, limits, exchange));
+        }
+        match self.start(endpoint, None, limits, exchange) {
+            Step::Replied(reply) if reply.file.is_none() => Called::Answered(self.give(reply)),
+            step => Called::waiting(self.handle_rest(id, step, limits)),
+        }
+    }
+
+    async fn handle_later<E: Exchange>(
+        mut self,
+        id: RouteId,
+        limits: Limits,
+        mut exchange: E,
+    ) -> Answer {
         let native = Arc::clone(&self.native);
         let Some(endpoint) = native.endpoint(id) else {
             return Answer::Abort;
@@ -332,8 +353,7 @@ impl Passage {
             match collect(&mut exchange, limits.max_body_bytes).await {
                 Ok(body) => Some(body),
                 Err(BodyError::TooLarge { limit }) => {
-                    let ticket = std::mem::take(&mut self.ticket);
-                    return Answer::Response(native.finished(&ticket, payload_too_large(limit)));
+                    return self.give(Reply::plain(payload_too_large(limit)));
                 }
                 Err(_) => return Answer::Abort,
             }
@@ -344,44 +364,42 @@ impl Passage {
         if let Some(slots) = self.slots.take() {
             match slots.enter().await {
                 Ok(slot) => self.slot = Some(slot),
-                Err(Overloaded) => return self.give(Some(Reply::plain(overloaded()))).await,
+                Err(Overloaded) => return self.give(Reply::plain(overloaded())),
             }
         }
-        let limit = BodyLimit::new(limits.max_body_bytes);
-        let mut exchange = Some(exchange);
-        let mut make_inlet = |reactor: &Rc<Reactor>| {
-            let exchange = exchange.take()?;
-            Some(Inlet::new(reactor, Box::new(exchange), limit))
-        };
-        let step = {
-            let passage = &mut self;
-            poll_fn(move |cx| {
-                Poll::Ready(Python::attach(|py| {
-                    let step = passage.start(py, endpoint, body.as_ref(), &mut make_inlet);
-                    if let Some(inlet) = &passage.inlet {
-                        inlet.set_connection(cx.waker());
-                    }
-                    step
-                }))
-            })
-            .await
+        match self.start(endpoint, body.as_ref(), limits, exchange) {
+            Step::Replied(reply) if reply.file.is_none() => self.give(reply),
+            step => self.handle_rest(id, step, limits).await,
+        }
+    }
+
+    /// What comes after a first step that left something open.
+    async fn handle_rest(mut self, id: RouteId, step: Step, limits: Limits) -> Answer {
+        let native = Arc::clone(&self.native);
+        let Some(endpoint) = native.endpoint(id) else {
+            return Answer::Abort;
         };
         let reply = self.settle(endpoint, step, limits.request_timeout).await;
         self.slot = None;
-        self.give(reply).await
+        self.give_opened(reply).await
     }
 
-    /// The endpoint's first step.
-    fn start(
+    fn start<E: Exchange>(
         &mut self,
-        py: Python<'_>,
         endpoint: &Endpoint,
         body: Option<&Bytes>,
-        make_inlet: &mut dyn FnMut(&Rc<Reactor>) -> Option<Rc<Inlet>>,
+        limits: Limits,
+        exchange: E,
     ) -> Step {
-        let wants_request = endpoint.wants_request();
-        let request = if wants_request {
-            self.inlet = make_inlet(&self.reactor);
+        if endpoint.wants_request() {
+            let limit = BodyLimit::new(limits.max_body_bytes);
+            self.inlet = Some(Inlet::new(&self.reactor, Box::new(exchange), limit));
+        }
+        Python::attach(|py| self.first_step(py, endpoint, body))
+    }
+
+    fn first_step(&mut self, py: Python<'_>, endpoint: &Endpoint, body: Option<&Bytes>) -> Step {
+        let request = if endpoint.wants_request() {
             match self.request(py, endpoint) {
                 Ok(request) => Some(request),
                 Err(error) => return self.failed(py, endpoint, &error),
@@ -506,20 +524,20 @@ impl Passage {
         endpoint: &Endpoint,
         step: Step,
         timeout: Option<Duration>,
-    ) -> Option<Reply> {
+    ) -> Reply {
         let mut step = step;
         loop {
             step = match step {
-                Step::Replied(reply) => return Some(reply),
+                Step::Replied(reply) => return reply,
                 Step::Waiting(task) => match self.wait(task, timeout).await {
-                    Err(TimedOut) => return Some(Reply::plain(request_timeout())),
+                    Err(TimedOut) => return Reply::plain(request_timeout()),
                     Ok(result) => Python::attach(|py| match result {
                         Ok(value) => self.replied(py, endpoint, value.bind(py)),
                         Err(error) => self.failed(py, endpoint, &error),
                     }),
                 },
                 Step::Failing(task) => match self.wait(task, timeout).await {
-                    Err(TimedOut) => return Some(Reply::plain(request_timeout())),
+                    Err(TimedOut) => return Reply::plain(request_timeout()),
                     Ok(result) => Python::attach(|py| match result {
                         Ok(response) => self.of_response(py, response.bind(py)),
                         Err(error) => {
@@ -554,28 +572,23 @@ impl Passage {
     }
 
     /// Finishes the reply and hands it over.
-    async fn give(mut self, reply: Option<Reply>) -> Answer {
-        let Some(Reply {
+    fn give(mut self, reply: Reply) -> Answer {
+        let Reply {
             response,
-            file,
+            file: _,
             background,
-        }) = reply
-        else {
-            return Answer::Abort;
-        };
-        let response = match file {
-            Some(path) => self.with_file(response, path).await,
-            None => response,
-        };
+        } = reply;
         let (mut parts, body) = response.into_parts();
-        let native = Arc::clone(&self.native);
-        let mut body = native.pipeline.finish(&self.ticket, &mut parts, body);
+        let mut body = self
+            .native
+            .pipeline
+            .finish(&self.ticket, &mut parts, body);
         let inlet = self.inlet.take();
         if background.is_some() || matches!(body, ResponseBody::Stream(_)) && inlet.is_some() {
             body = ResponseBody::Stream(Box::pin(Followed {
                 inner: body,
                 then: background,
-                native,
+                native: Arc::clone(&self.native),
                 reactor: Rc::clone(&self.reactor),
                 inlet,
             }));
@@ -583,6 +596,14 @@ impl Passage {
             inlet.close();
         }
         Answer::Response(Response::from_parts(parts, body))
+    }
+
+    /// As [`Passage::give`], for a reply whose file may have to be opened first.
+    async fn give_opened(self, mut reply: Reply) -> Answer {
+        if let Some(path) = reply.file.take() {
+            reply.response = self.with_file(reply.response, path).await;
+        }
+        self.give(reply)
     }
 
     async fn with_file(
@@ -607,18 +628,12 @@ impl Passage {
     /// Lets Python run the hooks around the request.
     async fn drive<E: Exchange>(mut self, limits: Limits, exchange: E) -> Answer {
         let limit = BodyLimit::new(limits.max_body_bytes);
-        let inlet = Inlet::new(&self.reactor, Box::new(exchange), limit);
-        self.inlet = Some(Rc::clone(&inlet));
-        let step = poll_fn(|cx| {
-            inlet.set_connection(cx.waker());
-            Poll::Ready(Python::attach(|py| self.start_driver(py)))
-        })
-        .await;
-        let (call, step) = match step {
+        self.inlet = Some(Inlet::new(&self.reactor, Box::new(exchange), limit));
+        let (call, step) = match Python::attach(|py| self.start_driver(py)) {
             Ok(started) => started,
             Err(error) => {
                 Python::attach(|py| errors::log(py, &self.native.names.log, &error));
-                return self.give(Some(Reply::plain(internal_server_error()))).await;
+                return self.give(Reply::plain(internal_server_error()));
             }
         };
         let result = match step {
@@ -639,7 +654,7 @@ impl Passage {
             }
         };
         self.ticket = call.get().take_ticket();
-        self.give(Some(reply)).await
+        self.give_opened(reply).await
     }
 
     fn start_driver(&self, py: Python<'_>) -> PyResult<(Py<Call>, Started)> {

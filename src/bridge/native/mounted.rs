@@ -23,7 +23,7 @@ pub(super) async fn serve<E: Exchange>(
     limits: Limits,
 ) -> Answer {
     if exchange.capabilities().websocket {
-        return asgi::serve(mount, reactor, head, exchange).await;
+        return asgi::serve(mount, reactor, head, exchange).answer().await;
     }
     let refused = Rc::new(Cell::new(None));
     let exchange = Limited {
@@ -31,7 +31,7 @@ pub(super) async fn serve<E: Exchange>(
         limit: BodyLimit::new(limits.max_body_bytes),
         refused: Rc::clone(&refused),
     };
-    let answering = asgi::serve(mount, reactor, head, exchange);
+    let answering = asgi::serve(mount, reactor, head, exchange).answer();
     let answer = match limits.request_timeout {
         None => answering.await,
         Some(timeout) => match tokio::time::timeout(timeout, answering).await {

@@ -95,12 +95,12 @@ pub(super) async fn serve(
     }
     let Some(answer) = answer else {
         drop(awaited);
-        return passage.give(Some(Reply::plain(request_timeout()))).await;
+        return passage.give(Reply::plain(request_timeout()));
     };
     awaited.0 = None;
     let reply = socket.reply.take();
     match reply {
-        Some(reply) => passage.give(Some(reply)).await,
+        Some(reply) => passage.give_opened(reply).await,
         None => finish_answer(&native, &passage.ticket, answer),
     }
 }

@@ -7,6 +7,7 @@
 //! When a connection idles, `run` ends and gives the transport back, so that nothing but the socket
 //! is held; it is entered again at the next byte.
 
+mod batch;
 mod exchange;
 mod respond;
 mod wire;
@@ -21,7 +22,6 @@ use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 
 use super::application::{Application, UpgradeHandler};
@@ -31,7 +31,8 @@ use super::transport::Transport;
 use super::watch::{Activity, Order, Phase};
 use crate::message::body::BodyError;
 use crate::message::head::Connection;
-use respond::answer;
+pub use batch::Batch;
+use respond::Answerer;
 use wire::{GuardedIo, Wire};
 
 /// How a stretch of HTTP/1 ended.
@@ -61,6 +62,9 @@ pub struct Shared {
     pub activity: Rc<Activity>,
     /// Facts for the application.
     pub connection: Arc<Connection>,
+    batch: Rc<Batch>,
+    /// Whether bytes that hyper has written wait here.
+    unsent: Cell<bool>,
     /// Whether a request is being answered.
     in_flight: Cell<bool>,
     /// Requests so far, over all stretches.
@@ -80,11 +84,18 @@ pub struct Shared {
 
 impl Shared {
     /// The state of a new connection.
-    pub fn new(limits: Rc<Limits>, activity: Rc<Activity>, connection: Arc<Connection>) -> Self {
+    pub fn new(
+        limits: Rc<Limits>,
+        activity: Rc<Activity>,
+        connection: Arc<Connection>,
+        batch: Rc<Batch>,
+    ) -> Self {
         Self {
             limits,
             activity,
             connection,
+            batch,
+            unsent: Cell::new(false),
             in_flight: Cell::new(false),
             requests: Cell::new(0),
             fault: Cell::new(None),
@@ -137,15 +148,13 @@ pub async fn run<A: Application>(
         prefix,
         Rc::clone(&shared),
     )));
-    let service = {
-        let shared = Rc::clone(&shared);
-        service_fn(move |request| answer(Rc::clone(&app), Rc::clone(&shared), request))
-    };
+    let service = Answerer::new(app, Rc::clone(&shared));
+    let io = GuardedIo::new(Rc::clone(&wire), Rc::clone(&shared.batch));
     let mut connection = hyper::server::conn::http1::Builder::new()
         // Ours are checked before; hyper's are out of the way, so that there is one answer.
         .max_headers(shared.limits.max_headers + 1)
         .max_buf_size(shared.limits.max_header_size.max(MAX_UNSENT))
-        .serve_connection(TokioIo::new(GuardedIo::new(Rc::clone(&wire))), service);
+        .serve_connection(TokioIo::new(io), service);
     shared.activity.set_parked(false);
     let mut stopping = false;
     let end = poll_fn(|cx| {
@@ -178,6 +187,9 @@ pub async fn run<A: Application>(
         }
         let mut wire = wire.borrow_mut();
         wire.settle(cx);
+        if wire.has_failed() {
+            return Poll::Ready(End::Cut);
+        }
         match shared.refused.get() {
             _ if !shared.is_quiet() => Poll::Pending,
             // hyper may still hold whole requests that came before the bad one.
@@ -227,12 +239,13 @@ enum End {
 impl Shared {
     /// Whether no request is being answered and all output has gone.
     fn is_quiet(&self) -> bool {
-        !self.in_flight.get() && !self.activity.is_write_blocked()
+        !self.in_flight.get() && !self.unsent.get() && !self.activity.is_write_blocked()
     }
 
     fn is_idle(&self) -> bool {
         !self.in_flight.get()
             && self.activity.phase() == Phase::Idle
+            && !self.unsent.get()
             && !self.activity.is_write_blocked()
             && self.refused.get().is_none()
     }

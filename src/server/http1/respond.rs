@@ -1,21 +1,22 @@
 //! From a request that hyper has parsed to the response that hyper writes.
 
-use std::future::{Future, poll_fn};
-use std::panic::AssertUnwindSafe;
-use std::pin::{Pin, pin};
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
 use http::{
     HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header, request,
 };
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use hyper::service::Service;
 
-use super::super::application::{Answer, Application, Fault, UpgradeHandler};
+use super::super::access_log::Entry;
+use super::super::application::{Answer, Application, Called, Fault, UpgradeHandler};
 use super::super::response::{Measured, bare};
 use super::Shared;
 use super::exchange::Http1Exchange;
@@ -23,77 +24,155 @@ use crate::message::body::{Aborted, BodyError, ResponseBody};
 use crate::message::head::Head;
 use crate::protocol::websocket::handshake::{self, Handshake, HandshakeError};
 
-/// Answers one request: hyper's service.
-pub(super) async fn answer<A: Application>(
+/// hyper's service: the application, behind what HTTP/1 itself has to say.
+pub(super) struct Answerer<A> {
     app: Rc<A>,
     shared: Rc<Shared>,
-    request: Request<Incoming>,
-) -> Result<Response<Http1Body<A>>, Aborted> {
-    shared.begin_request();
-    let (mut parts, incoming) = request.into_parts();
-    // RFC 9112 §3.2.2: the authority of an absolute target replaces Host.
-    if let Some(authority) = parts.uri.authority()
-        && let Ok(host) = HeaderValue::from_str(authority.as_str())
-    {
-        parts.headers.insert(header::HOST, host);
+}
+
+impl<A: Application> Answerer<A> {
+    /// Answers the requests of one connection.
+    pub(super) fn new(app: Rc<A>, shared: Rc<Shared>) -> Self {
+        Self { app, shared }
     }
-    let mut entry = shared.limits.access_log.as_ref().map(|log| {
-        log.begin(
-            &shared.connection.peer,
-            &parts.method,
-            &parts.uri,
-            parts.version,
-        )
-    });
-    let is_head = parts.method == Method::HEAD;
-    let handshake = websocket_handshake(&parts);
-    let websocket = matches!(handshake, Ok(Some(_)));
-    let exchange = Http1Exchange::new(incoming, &parts, websocket, Rc::clone(&shared));
-    let head = Head::new(parts, Arc::clone(&shared.connection));
-    let answer = if let Err(error) = handshake {
-        Ok(Ok(Answer::Response(refused_handshake(error))))
-    } else {
-        let mut call = pin!(AssertUnwindSafe(app.call(head, exchange)).catch_unwind());
-        poll_fn(|cx| match shared.fault.get() {
-            Some(fault) => Poll::Ready(Err(fault)),
-            None => call.as_mut().poll(cx).map(Ok),
-        })
-        .await
-    };
-    let answer = match answer {
-        Ok(Ok(answer)) => answer,
-        Ok(Err(_panic)) => {
-            app.report(Fault::Panicked);
-            Answer::Response(bare(StatusCode::INTERNAL_SERVER_ERROR))
+
+    /// Calls the application, unless the request is refused before that.
+    fn ask(
+        &self,
+        finishing: &Finishing<A>,
+        refused: Option<HandshakeError>,
+        head: Head,
+        exchange: Http1Exchange,
+    ) -> Called {
+        if let Some(error) = refused {
+            return Called::Answered(Answer::Response(refused_handshake(error)));
         }
-        Err(fault) => Answer::Response(refusal(fault)),
-    };
-    let response = match answer {
-        Answer::Response(mut response) => {
-            if shared.is_last() {
-                let close = HeaderValue::from_static("close");
-                response.headers_mut().insert(header::CONNECTION, close);
+        if let Some(fault) = self.shared.fault.get() {
+            return Called::Answered(Answer::Response(refusal(fault)));
+        }
+        catch_unwind(AssertUnwindSafe(|| self.app.call(head, exchange)))
+            .unwrap_or_else(|_| Called::Answered(finishing.panicked()))
+    }
+}
+
+impl<A: Application> Service<Request<Incoming>> for Answerer<A> {
+    type Response = Response<Http1Body<A>>;
+    type Error = Aborted;
+    type Future = Answering<A>;
+
+    fn call(&self, request: Request<Incoming>) -> Answering<A> {
+        let shared = &self.shared;
+        shared.begin_request();
+        let (mut parts, incoming) = request.into_parts();
+        // RFC 9112 §3.2.2: the authority of an absolute target replaces Host.
+        if let Some(authority) = parts.uri.authority()
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            parts.headers.insert(header::HOST, host);
+        }
+        let (handshake, refused) = match websocket_handshake(&parts) {
+            Ok(handshake) => (handshake.map(Box::new), None),
+            Err(error) => (None, Some(error)),
+        };
+        let finishing = Finishing {
+            app: Rc::clone(&self.app),
+            shared: Rc::clone(shared),
+            entry: shared.limits.access_log.as_ref().map(|log| {
+                let peer = &shared.connection.peer;
+                log.begin(peer, &parts.method, &parts.uri, parts.version)
+            }),
+            is_head: parts.method == Method::HEAD,
+            handshake,
+        };
+        let is_websocket = finishing.handshake.is_some();
+        let exchange = Http1Exchange::new(incoming, &parts, is_websocket, Rc::clone(shared));
+        let head = Head::new(parts, Arc::clone(&shared.connection));
+        match self.ask(&finishing, refused, head, exchange) {
+            Called::Answered(answer) => Answering::Answered(Some(finishing.finish(answer))),
+            Called::Waiting(call) => Answering::Waiting(Some((call, finishing))),
+        }
+    }
+}
+
+/// The way from a request to its response.
+pub(super) enum Answering<A: Application> {
+    /// The application answered at once.
+    Answered(Option<Result<Response<Http1Body<A>>, Aborted>>),
+    /// The application waits for something.
+    Waiting(Option<(Pin<Box<dyn Future<Output = Answer>>>, Finishing<A>)>),
+}
+
+impl<A: Application> Future for Answering<A> {
+    type Output = Result<Response<Http1Body<A>>, Aborted>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Answered(response) => {
+                Poll::Ready(response.take().expect("a future that is ready is not polled"))
             }
-            response
+            Self::Waiting(rest) => {
+                let (call, finishing) = rest
+                    .as_mut()
+                    .expect("a future that is ready is not polled");
+                let answer = match finishing.shared.fault.get() {
+                    Some(fault) => Answer::Response(refusal(fault)),
+                    None => match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))) {
+                        Ok(answer) => ready!(answer),
+                        Err(_panic) => finishing.panicked(),
+                    },
+                };
+                let (_call, finishing) = rest.take().expect("it was there");
+                Poll::Ready(finishing.finish(answer))
+            }
         }
-        Answer::Upgrade(fields, handler) => {
-            let handshake = handshake.ok().flatten().ok_or(Aborted)?;
-            switching_protocols(&shared, handshake, fields, handler)
-        }
-        Answer::Abort => {
-            shared.end_request();
-            return Err(Aborted);
-        }
-    };
-    let (parts, body) = response.into_parts();
-    if let Some(entry) = &mut entry {
-        entry.answered(parts.status);
     }
-    let body = Http1Body {
-        inner: Measured::new(&parts, body, is_head, app),
-        shared,
-    };
-    Ok(Response::from_parts(parts, body))
+}
+
+/// What makes a response of the application's answer.
+pub(super) struct Finishing<A> {
+    app: Rc<A>,
+    shared: Rc<Shared>,
+    entry: Option<Entry>,
+    is_head: bool,
+    /// Of a request that asks for a WebSocket.
+    handshake: Option<Box<Handshake>>,
+}
+
+impl<A: Application> Finishing<A> {
+    fn finish(mut self, answer: Answer) -> Result<Response<Http1Body<A>>, Aborted> {
+        let shared = self.shared;
+        let response = match answer {
+            Answer::Response(mut response) => {
+                if shared.is_last() {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                }
+                response
+            }
+            Answer::Upgrade(fields, handler) => {
+                let handshake = self.handshake.ok_or(Aborted)?;
+                switching_protocols(&shared, *handshake, fields, handler)
+            }
+            Answer::Abort => {
+                shared.end_request();
+                return Err(Aborted);
+            }
+        };
+        let (parts, body) = response.into_parts();
+        if let Some(entry) = &mut self.entry {
+            entry.answered(parts.status);
+        }
+        let body = Http1Body {
+            inner: Measured::new(&parts, body, self.is_head, self.app),
+            shared,
+        };
+        Ok(Response::from_parts(parts, body))
+    }
+
+    fn panicked(&self) -> Answer {
+        self.app.report(Fault::Panicked);
+        Answer::Response(bare(StatusCode::INTERNAL_SERVER_ERROR))
+    }
 }
 
 /// The WebSocket handshake of a request that asks for one. HTTP/1.0 has no upgrade (RFC 9110

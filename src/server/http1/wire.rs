@@ -6,17 +6,21 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::guard::{Guard, Verdict};
+use super::super::shutdown::Stop;
 use super::super::transport::Transport;
 use super::super::watch::Phase;
 use super::Shared;
+use super::batch::Batch;
 
-/// Up to this many bytes head and body are copied together: the kernel takes one buffer faster
-/// than two.
+/// Up to this many bytes head and body are copied together, to be written with the turn's
+/// [`Batch`]; the kernel takes one buffer faster than two anyway.
 const GATHER_BELOW: usize = 2048;
+/// Bytes of pipelined responses that one connection may hold back.
+const MAX_HELD: usize = 16 * 1024;
 
 /// The transport under hyper; the driver shares it, to look at the peer and to write 103s.
 pub(super) struct Wire {
@@ -29,12 +33,18 @@ pub(super) struct Wire {
     peer_closed: bool,
     /// A body broke the framing rules: nothing behind it is read.
     is_refused: bool,
-    /// Room for a head and a small body side by side.
-    gathered: Vec<u8>,
+    /// Small responses that hyper has written and the transport has not.
+    outgoing: BytesMut,
+    /// Whether the batch is going to write them.
+    is_held: bool,
+    has_failed: bool,
 }
 
 /// hyper's end of the [`Wire`].
-pub(super) struct GuardedIo(Rc<RefCell<Wire>>);
+pub(super) struct GuardedIo {
+    wire: Rc<RefCell<Wire>>,
+    batch: Rc<Batch>,
+}
 
 impl Wire {
     /// A wire whose first bytes, `prefix`, were read already.
@@ -47,7 +57,9 @@ impl Wire {
             shared,
             peer_closed: false,
             is_refused: false,
-            gathered: Vec::new(),
+            outgoing: BytesMut::new(),
+            is_held: false,
+            has_failed: false,
         }
     }
 
@@ -71,6 +83,68 @@ impl Wire {
         self.guard.is_between_messages()
     }
 
+    /// Whether the transport has refused bytes for good.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
+    /// Writes what was held back, as the connection's task: it is woken when the transport takes
+    /// more.
+    pub(super) fn release(&mut self) {
+        self.is_held = false;
+        let shared = Rc::clone(&self.shared);
+        let poll = shared
+            .activity
+            .with_waker(|waker| self.poll_outgoing(&mut Context::from_waker(waker)));
+        // Whoever waits for the end of all output looks now.
+        let is_awaited = shared.refused.get().is_some()
+            || shared.close_after.get()
+            || shared.activity.stop() != Stop::Running;
+        if self.has_failed || is_awaited && poll.is_some_and(|poll| poll.is_ready()) {
+            shared.activity.wake();
+        }
+    }
+
+    /// Writes what hyper has written.
+    fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.outgoing.is_empty() {
+            let poll = Pin::new(&mut self.transport).poll_write(cx, &self.outgoing);
+            self.note_write(&poll);
+            match ready!(poll) {
+                Ok(wrote) if wrote > 0 => self.outgoing.advance(wrote),
+                Ok(_) => return Poll::Ready(self.fail(io::ErrorKind::WriteZero.into())),
+                Err(error) => return Poll::Ready(self.fail(error)),
+            }
+        }
+        let flushed = ready!(Pin::new(&mut self.transport).poll_flush(cx));
+        self.shared.unsent.set(false);
+        self.shared.activity.flushed();
+        match flushed {
+            Ok(()) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(self.fail(error)),
+        }
+    }
+
+    fn fail(&mut self, error: io::Error) -> io::Result<()> {
+        self.outgoing.clear();
+        self.has_failed = true;
+        Err(error)
+    }
+
+    /// Takes the pieces of a small response; `None` when they do not fit.
+    fn hold(&mut self, pieces: &[io::IoSlice<'_>]) -> Option<usize> {
+        let length = pieces.iter().map(|piece| piece.len()).sum();
+        let has_room = self.outgoing.len() + length <= MAX_HELD;
+        if length > GATHER_BELOW || !has_room || (!self.outgoing.is_empty() && !self.is_held) {
+            return None;
+        }
+        for piece in pieces {
+            self.outgoing.extend_from_slice(piece);
+        }
+        self.shared.unsent.set(true);
+        Some(length)
+    }
+
     /// Puts things right after hyper had its turn: the phase, a declined upgrade, a 103.
     pub(super) fn settle(&mut self, cx: &mut Context<'_>) {
         let shared = &self.shared;
@@ -83,13 +157,22 @@ impl Wire {
                 shared.activity.enter(Phase::Head);
             }
         }
-        if !shared.interim.borrow().is_empty() && self.poll_interim(cx).is_ready() {
-            let _ = Pin::new(&mut self.transport).poll_flush(cx);
+        if !shared.interim.borrow().is_empty() {
+            if self.poll_interim(cx).is_ready() {
+                let _ = Pin::new(&mut self.transport).poll_flush(cx);
+            }
+        } else if !self.is_held && !self.outgoing.is_empty() {
+            // An error is found by `has_failed`.
+            let _ = self.poll_outgoing(cx);
         }
     }
 
-    /// Writes interim responses that wait.
+    /// Writes interim responses that wait, behind what was written before.
     fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.shared.interim.borrow().is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        ready!(self.poll_outgoing(cx))?;
         let mut interim = self.shared.interim.borrow_mut();
         while !interim.is_empty() {
             let wrote = ready!(Pin::new(&mut self.transport).poll_write(cx, &interim))?;
@@ -172,8 +255,26 @@ impl Wire {
 }
 
 impl GuardedIo {
-    pub(super) fn new(wire: Rc<RefCell<Wire>>) -> Self {
-        Self(wire)
+    pub(super) fn new(wire: Rc<RefCell<Wire>>, batch: Rc<Batch>) -> Self {
+        Self { wire, batch }
+    }
+
+    fn write(&self, cx: &mut Context<'_>, pieces: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let mut wire = self.wire.borrow_mut();
+        ready!(wire.poll_interim(cx))?;
+        let Some(held) = wire.hold(pieces) else {
+            ready!(wire.poll_outgoing(cx))?;
+            let poll = Pin::new(&mut wire.transport).poll_write_vectored(cx, pieces);
+            wire.note_write(&poll);
+            return poll;
+        };
+        let is_new = !std::mem::replace(&mut wire.is_held, true);
+        drop(wire);
+        if is_new {
+            self.batch.add(&self.wire);
+        }
+        self.batch.flush_if_due();
+        Poll::Ready(Ok(held))
     }
 }
 
@@ -183,7 +284,7 @@ impl AsyncRead for GuardedIo {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.0.borrow_mut().poll_read(cx, buf)
+        self.wire.borrow_mut().poll_read(cx, buf)
     }
 }
 
@@ -193,11 +294,7 @@ impl AsyncWrite for GuardedIo {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let mut wire = self.0.borrow_mut();
-        ready!(wire.poll_interim(cx))?;
-        let poll = Pin::new(&mut wire.transport).poll_write(cx, bytes);
-        wire.note_write(&poll);
-        poll
+        self.write(cx, &[io::IoSlice::new(bytes)])
     }
 
     fn poll_write_vectored(
@@ -205,38 +302,23 @@ impl AsyncWrite for GuardedIo {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let mut wire = self.0.borrow_mut();
-        ready!(wire.poll_interim(cx))?;
-        let wire = &mut *wire;
-        let length: usize = bytes.iter().map(|piece| piece.len()).sum();
-        let poll = if length <= GATHER_BELOW {
-            wire.gathered.clear();
-            for piece in bytes {
-                wire.gathered.extend_from_slice(piece);
-            }
-            Pin::new(&mut wire.transport).poll_write(cx, &wire.gathered)
-        } else {
-            Pin::new(&mut wire.transport).poll_write_vectored(cx, bytes)
-        };
-        wire.note_write(&poll);
-        poll
+        self.write(cx, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.borrow().transport.is_write_vectored()
+        self.wire.borrow().transport.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut wire = self.0.borrow_mut();
-        let poll = Pin::new(&mut wire.transport).poll_flush(cx);
-        if poll.is_ready() {
-            wire.shared.activity.flushed();
+        let mut wire = self.wire.borrow_mut();
+        if wire.is_held {
+            return Poll::Ready(Ok(())); // the batch does it
         }
-        poll
+        wire.poll_outgoing(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // The connection closes by itself, and lingers (see `connection`).
-        self.poll_flush(cx)
+        self.wire.borrow_mut().poll_outgoing(cx)
     }
 }

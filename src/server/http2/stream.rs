@@ -1,8 +1,8 @@
 //! The life of one stream after its request was accepted: ask the application, send its answer.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
@@ -19,7 +19,9 @@ use http_body::{Body, Frame};
 use crate::message::body::{Aborted, ResponseBody};
 use crate::message::head::Head;
 use crate::server::access_log::Entry;
-use crate::server::application::{Answer, Application, Exchange, Fault, UpgradeHandler};
+use crate::server::application::{
+    Answer, Application, Called, Exchange, Fault, UpgradeHandler,
+};
 use crate::server::response::{Measured, bare};
 
 use super::date;
@@ -92,28 +94,36 @@ impl<A: Application> Stream<A> {
     /// Runs the application until it answers, or until the client resets the stream: `None`.
     async fn ask(&mut self, head: Head, exchange: impl Exchange) -> Option<Answer> {
         let app = Rc::clone(&self.app);
-        let Some(call) = unwinding(&*app, || app.call(head, exchange)) else {
-            return Some(Answer::Response(bare(StatusCode::INTERNAL_SERVER_ERROR)));
+        let panicked = || Answer::Response(bare(StatusCode::INTERNAL_SERVER_ERROR));
+        let mut call = match unwinding(&*app, || app.call(head, exchange)) {
+            None => return Some(panicked()),
+            Some(Called::Answered(answer)) => {
+                self.send_interim();
+                return Some(answer);
+            }
+            Some(Called::Waiting(call)) => call,
         };
-        let mut call = pin!(call);
         poll_fn(|cx| {
             let Some(answer) = unwinding(&*app, || call.as_mut().poll(cx)) else {
-                let answer = Answer::Response(bare(StatusCode::INTERNAL_SERVER_ERROR));
-                return Poll::Ready(Some(answer));
+                return Poll::Ready(Some(panicked()));
             };
             if answer.is_pending() && self.respond.poll_reset(cx).is_ready() {
                 return Poll::Ready(None);
             }
-            for interim in self.state.take_interim() {
-                // It fails only for fields that HTTP/2 forbids; a hint is not worth more.
-                let _ = self.respond.send_informational(interim);
-            }
+            self.send_interim();
             if answer.is_pending() {
                 self.state.set_task(cx);
             }
             answer.map(Some)
         })
         .await
+    }
+
+    fn send_interim(&mut self) {
+        for interim in self.state.take_interim() {
+            // It fails only for fields that HTTP/2 forbids; a hint is not worth more.
+            let _ = self.respond.send_informational(interim);
+        }
     }
 
     async fn send(&mut self, mut parts: Parts, body: ResponseBody) -> Sent {
