@@ -10,27 +10,37 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import inspect as mi
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["exact_check"]
+__all__ = ["exact_or"]
+
+T = TypeVar("T")
 
 
-def exact_check(node: mi.Type) -> Callable[[Any], bool] | None:
-    """Return the predicate of a type, None when there is no cheap one."""
+def exact_or(
+    node: mi.Type, exact: Callable[[Any], T], other: Callable[[Any], T]
+) -> Callable[[Any], T] | None:
+    """Return a function that calls `exact` for values exactly of a type and `other` for the rest.
+
+    One function, because every call of a response's encoder is a part of a request. None when the
+    type has no cheap predicate.
+    """
     writer = _Writer()
     try:
         expression = writer.expression(node, "v")
     except _TooHard:
         return None
-    source = "".join(writer.functions) + f"def check(v):\n    return {expression}\n"
+    choice = f"def choose(v):\n    return exact_value(v) if {expression} else other_value(v)\n"
+    source = "".join(writer.functions) + choice
+    writer.names.update(exact_value=exact, other_value=other)
     exec(compile(source, "<exact check>", "exec"), writer.names)  # noqa: S102 - our own source
-    check: Callable[[Any], bool] = writer.names["check"]
-    return check
+    choose: Callable[[Any], T] = writer.names["choose"]
+    return choose
 
 
 class _TooHard(Exception):  # noqa: N818 - a decision, not an error

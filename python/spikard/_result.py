@@ -23,7 +23,7 @@ from spikard._codecs import (
     is_pydantic,
     surface,
 )
-from spikard._exact import exact_check
+from spikard._exact import exact_or
 from spikard._signature import MISSING
 from spikard.exceptions import RegistrationError
 from spikard.responses import Response, StreamingResponse, content_type
@@ -152,18 +152,17 @@ def encoder(annotation: Any) -> Callable[[Any], bytes]:
     if is_pydantic(annotation):
         return _pydantic_encoder(annotation)
     found = codec(annotation)
-    exact = exact_check(found.node) if isinstance(found, MsgspecCodec) else None
     decode = found.decode_json
 
     def encode(value: Any) -> bytes:
-        if exact is not None and exact(value):
-            return encode_json(value)
         if isinstance(value, dict) or not isinstance(value, msgspec.Struct):
             value = _converted(value, annotation)
         # Through the wire form: the instances inside are checked too, and what a subclass
         # adds to the declared type stays here.
         return encode_json(decode(encode_json(value)))
 
+    if isinstance(found, MsgspecCodec):
+        return exact_or(found.node, encode_json, encode) or encode
     return encode
 
 

@@ -33,6 +33,9 @@ pub enum DecodeError {
 ///
 /// A [`DecodeError`]: a bad escape, a raw non-ASCII or control byte, not UTF-8 after decoding, NUL.
 pub fn decode_path(raw: &str) -> Result<Cow<'_, str>, DecodeError> {
+    if raw.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Ok(Cow::Borrowed(raw)); // most are a number or a word
+    }
     refuse_raw_bytes(raw)?;
     let decoded = decode(raw, Plus::Literal)?;
     if memchr::memchr(0, decoded.as_bytes()).is_some() {

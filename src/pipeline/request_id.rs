@@ -15,12 +15,25 @@ const MAX_LENGTH: usize = 128;
 
 /// Gives requests their ids.
 ///
-/// New ones come from a keyed hash over a counter: unique, and no system call for each.
-#[derive(Debug, Default)]
+/// New ones are a counter, started anywhere and mixed: unique in this process, as good as unique
+/// among all, and no system call for each. They name requests and are no secret.
+#[derive(Debug)]
 pub(super) struct RequestIds {
     count: AtomicU64,
-    high: RandomState,
-    low: RandomState,
+    high: u64,
+    low: u64,
+}
+
+impl Default for RequestIds {
+    fn default() -> Self {
+        // The standard library's source of randomness: the keys of its hash maps.
+        let seed = |word: u8| RandomState::new().hash_one(word);
+        Self {
+            count: AtomicU64::new(seed(0)),
+            high: seed(1),
+            low: seed(2),
+        }
+    }
 }
 
 impl RequestIds {
@@ -35,13 +48,21 @@ impl RequestIds {
 
     fn create(&self) -> HeaderValue {
         let count = self.count.fetch_add(1, Ordering::Relaxed);
-        let (high, low) = (self.high.hash_one(count), self.low.hash_one(count));
+        let (high, low) = (mixed(count ^ self.high), mixed(count ^ self.low));
         let bits = u128::from(high) << 64 | u128::from(low);
         let id = Builder::from_random_bytes(bits.to_be_bytes()).into_uuid();
         let mut text = [0; uuid::fmt::Hyphenated::LENGTH];
         id.hyphenated().encode_lower(&mut text);
         HeaderValue::from_bytes(&text).expect("a UUID is hexadecimal digits and hyphens")
     }
+}
+
+/// SplitMix64's step: each number gives another, and neighbours have nothing in common.
+fn mixed(number: u64) -> u64 {
+    let mut bits = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
 }
 
 /// Whether an id can stand in a log line or a shell command without harm.

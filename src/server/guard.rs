@@ -355,9 +355,11 @@ enum Version {
 
 fn check_request_line(line: &[u8], limits: &Limits) -> Result<Version, StatusCode> {
     let bad = StatusCode::BAD_REQUEST;
-    let method_end = memchr(b' ', line).ok_or(bad)?;
-    let (method, rest) = (&line[..method_end], &line[method_end + 1..]);
-    if method.is_empty() || !method.iter().copied().all(is_token) {
+    let method_end = line.iter().position(|byte| !is_token(*byte)).ok_or(bad)?;
+    let (method, [b' ', rest @ ..]) = line.split_at(method_end) else {
+        return Err(bad);
+    };
+    if method.is_empty() {
         return Err(bad);
     }
     if method.len() > MAX_METHOD || method == b"CONNECT" {
@@ -422,18 +424,21 @@ enum Coding {
 impl Fields {
     fn read(&mut self, line: &[u8]) -> Result<(), StatusCode> {
         let bad = StatusCode::BAD_REQUEST;
-        let colon = memchr(b':', line).ok_or(bad)?;
-        let (name, value) = (&line[..colon], &line[colon + 1..]);
         // RFC 9112 §5.1, §5.2: no space before the colon, no folded line; both fail here because
         // a space is not a token character.
-        if name.is_empty() || !name.iter().copied().all(is_token) {
+        let end = line.iter().position(|byte| !is_token(*byte)).ok_or(bad)?;
+        let (name, [b':', value @ ..]) = line.split_at(end) else {
+            return Err(bad);
+        };
+        if name.is_empty() {
             return Err(bad);
         }
         // RFC 9110 §5.5: CR, LF and NUL never; other control characters have no business here.
-        if value
-            .iter()
-            .any(|byte| (*byte < b' ' && *byte != b'\t') || *byte == 0x7f)
-        {
+        // A fold looks at all bytes, and so at many at once.
+        let is_clean = value.iter().fold(true, |is_clean, byte| {
+            is_clean & ((*byte >= b' ') | (*byte == b'\t')) & (*byte != 0x7f)
+        });
+        if !is_clean {
             return Err(bad);
         }
         match name.len() {

@@ -437,9 +437,10 @@ def test_background_tasks_run_after_the_response_and_log_their_errors(door, capl
 
 
 def test_exact_check_agrees_with_the_decoder():
-    from spikard._exact import exact_check
+    from spikard._exact import exact_or
 
-    check = exact_check(msgspec.inspect.type_info(Team))
+    node = msgspec.inspect.type_info(Team)
+    check = exact_or(node, lambda _: True, lambda _: False)
     assert check is not None
     assert check(Team([User(1, "a")], User(2, "b")))
     for wrong in (

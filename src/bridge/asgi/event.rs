@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
 use crate::bridge::{buffer, errors};
 use crate::protocol::asgi::http::SendEvent;
 use crate::protocol::asgi::websocket;
-use crate::protocol::asgi::{EventError, Fields};
+use crate::protocol::asgi::{EventError, FieldError, Fields};
 use crate::protocol::websocket::close::NORMAL;
 
 /// Reads an event of the HTTP protocol.
@@ -195,15 +195,17 @@ impl<'a, 'py> Event<'a, 'py> {
             return Ok(Fields::default());
         };
         let mut fields = Fields::with_capacity(headers.len().unwrap_or(0));
+        if let Ok(list) = headers.cast_exact::<PyList>() {
+            for pair in list {
+                push(event, &mut fields, &pair)?;
+            }
+            return Ok(fields);
+        }
         let pairs = headers
             .try_iter()
             .map_err(|_| wrong_type(event, "headers", "an iterable of pairs of bytes", &headers))?;
         for pair in pairs {
-            let pair = pair?;
-            let (name, value) = name_and_value(event, &pair)?;
-            fields
-                .push(name.as_bytes(), value.as_bytes())
-                .map_err(|error| errors::protocol_error(pair.py(), &error.to_string()))?;
+            push(event, &mut fields, &pair?)?;
         }
         Ok(fields)
     }
@@ -224,6 +226,23 @@ impl<'a, 'py> Event<'a, 'py> {
             })
             .collect()
     }
+}
+
+fn push(event: &'static str, fields: &mut Fields, pair: &Bound<'_, PyAny>) -> PyResult<()> {
+    let invalid = |error: FieldError| errors::protocol_error(pair.py(), &error.to_string());
+    if let Ok(tuple) = pair.cast_exact::<PyTuple>()
+        && tuple.len() == 2
+        && let Ok(name) = tuple.get_borrowed_item(0)?.cast::<PyBytes>()
+        && let Ok(value) = tuple.get_borrowed_item(1)?.cast::<PyBytes>()
+    {
+        return fields
+            .push(name.as_bytes(), value.as_bytes())
+            .map_err(invalid);
+    }
+    let (name, value) = name_and_value(event, pair)?;
+    fields
+        .push(name.as_bytes(), value.as_bytes())
+        .map_err(invalid)
 }
 
 /// The two halves of a header: a tuple or list of two `bytes`.

@@ -202,7 +202,10 @@ impl Cycle {
 
     fn set_connection(&self, waker: &Waker) {
         let mut connection = self.connection.borrow_mut();
-        if connection.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+        if connection
+            .as_ref()
+            .is_none_or(|known| !known.will_wake(waker))
+        {
             *connection = Some(waker.clone());
         }
     }

@@ -42,10 +42,7 @@ impl AsgiApplication {
             callable,
             as_coroutine,
             log,
-            scope: scope::Settings {
-                root_path: root_path.trim_end_matches('/').to_owned(),
-                state,
-            },
+            scope: scope::Settings::new(root_path, state),
             websocket,
         }
     }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, Method, Version};
 use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use crate::message::head::{Connection, Endpoint, Head, Scheme, Tls};
@@ -16,6 +17,51 @@ pub(super) struct Settings {
     pub(super) root_path: String,
     /// What the application stored at start-up; each scope gets a shallow copy.
     pub(super) state: Option<Py<PyDict>>,
+    /// A scope with all keys and what is the same in all; copying it is faster than filling a new
+    /// dictionary, which grows on the way.
+    template: PyOnceLock<Py<PyDict>>,
+}
+
+impl Settings {
+    pub(super) fn new(root_path: &str, state: Option<Py<PyDict>>) -> Self {
+        Self {
+            root_path: root_path.trim_end_matches('/').to_owned(),
+            state,
+            template: PyOnceLock::new(),
+        }
+    }
+
+    /// A new scope; what depends on the request is still to be set.
+    fn scope<'py>(
+        &self,
+        py: Python<'py>,
+        kind: &Bound<'py, PyString>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let template = self.template.get_or_try_init(py, || {
+            let template = PyDict::new(py);
+            for key in [
+                intern!(py, "type"),
+                intern!(py, "asgi"),
+                intern!(py, "http_version"),
+                intern!(py, "server"),
+                intern!(py, "client"),
+                intern!(py, "scheme"),
+                intern!(py, "root_path"),
+                intern!(py, "path"),
+                intern!(py, "raw_path"),
+                intern!(py, "query_string"),
+                intern!(py, "headers"),
+                intern!(py, "extensions"),
+            ] {
+                template.set_item(key, py.None())?;
+            }
+            template.set_item(intern!(py, "root_path"), &self.root_path)?;
+            PyResult::Ok(template.unbind())
+        })?;
+        let scope = template.bind(py).copy()?;
+        scope.set_item(intern!(py, "type"), kind)?;
+        Ok(scope)
+    }
 }
 
 /// A path that no application can be given: it has a NUL once it is decoded.
@@ -29,10 +75,13 @@ pub(super) fn http<'py>(
     head: &Head,
     capabilities: Capabilities,
 ) -> PyResult<Result<Bound<'py, PyDict>, NulInPath>> {
-    let scope = PyDict::new(py);
-    scope.set_item(intern!(py, "type"), intern!(py, "http"))?;
+    let scope = settings.scope(py, intern!(py, "http"))?;
     scope.set_item(intern!(py, "method"), method(py, &head.method))?;
-    scope.set_item(intern!(py, "scheme"), head.connection.scheme.as_str())?;
+    let scheme = match head.connection.scheme {
+        Scheme::Http => intern!(py, "http"),
+        Scheme::Https => intern!(py, "https"),
+    };
+    scope.set_item(intern!(py, "scheme"), scheme)?;
     let extensions = PyDict::new(py);
     if capabilities.early_hints {
         extensions.set_item(intern!(py, "http.response.early_hint"), PyDict::new(py))?;
@@ -54,8 +103,7 @@ pub(super) fn websocket<'py>(
     head: &Head,
     subprotocols: &[String],
 ) -> PyResult<Result<Bound<'py, PyDict>, NulInPath>> {
-    let scope = PyDict::new(py);
-    scope.set_item(intern!(py, "type"), intern!(py, "websocket"))?;
+    let scope = settings.scope(py, intern!(py, "websocket"))?;
     let scheme = match head.connection.scheme {
         Scheme::Http => intern!(py, "ws"),
         Scheme::Https => intern!(py, "wss"),
@@ -79,10 +127,7 @@ fn fill<'py>(
     head: &Head,
     extensions: Bound<'py, PyDict>,
 ) -> PyResult<bool> {
-    let asgi = PyDict::new(py);
-    asgi.set_item(intern!(py, "version"), intern!(py, "3.0"))?;
-    asgi.set_item(intern!(py, "spec_version"), intern!(py, "2.5"))?;
-    scope.set_item(intern!(py, "asgi"), asgi)?;
+    scope.set_item(intern!(py, "asgi"), versions(py)?)?;
     scope.set_item(intern!(py, "http_version"), version(py, head.version))?;
     let raw_path = head.raw_path();
     let path: Cow<'_, str> = if raw_path.contains('%') {
@@ -111,7 +156,6 @@ fn fill<'py>(
     }
     let query = PyBytes::new(py, head.query().as_bytes());
     scope.set_item(intern!(py, "query_string"), query)?;
-    scope.set_item(intern!(py, "root_path"), root_path)?;
     scope.set_item(intern!(py, "headers"), headers(py, &head.headers)?)?;
     let ends = ends(py, &head.connection)?;
     scope.set_item(intern!(py, "client"), ends.client.bind(py))?;
@@ -134,6 +178,18 @@ fn fill<'py>(
     }
     scope.set_item(intern!(py, "extensions"), extensions)?;
     Ok(true)
+}
+
+/// The versions that we speak, in a dictionary of the scope's own.
+fn versions(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    static VERSIONS: PyOnceLock<Py<PyDict>> = PyOnceLock::new();
+    let versions = VERSIONS.get_or_try_init(py, || {
+        let versions = PyDict::new(py);
+        versions.set_item("version", "3.0")?;
+        versions.set_item("spec_version", "2.5")?;
+        PyResult::Ok(versions.unbind())
+    })?;
+    versions.bind(py).copy()
 }
 
 /// Whether `path` lies under `prefix`, which ends at a segment boundary.

@@ -12,7 +12,7 @@ use http_body::Body as _;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple, PyType};
 
 use super::arguments;
 use super::endpoint::Endpoint;
@@ -191,7 +191,11 @@ impl Names {
         let name =
             |module: &str, name: &str| PyResult::Ok(py.import(module)?.getattr(name)?.unbind());
         Ok(Self {
-            response: name("spikard.responses", "Response")?,
+            response: py
+                .import("spikard.responses")?
+                .getattr("Response")?
+                .cast_into::<PyType>()?
+                .unbind(),
             request: name("spikard.datastructures", "Request")?,
             websocket: name("spikard.websockets", "WebSocket")?,
             exchange: name("spikard._exchange", "Exchange")?,

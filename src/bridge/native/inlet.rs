@@ -60,7 +60,10 @@ impl Inlet {
     /// Sets who is woken when there is something to drive.
     pub(super) fn set_connection(&self, waker: &Waker) {
         let mut connection = self.connection.borrow_mut();
-        if connection.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+        if connection
+            .as_ref()
+            .is_none_or(|known| !known.will_wake(waker))
+        {
             *connection = Some(waker.clone());
         }
     }

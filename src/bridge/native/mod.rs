@@ -22,7 +22,7 @@ use bytes::{Bytes, BytesMut};
 use http::{Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyType};
 use tokio::task::{spawn_blocking, spawn_local};
 
 use super::asgi::AsgiApplication;
@@ -73,7 +73,7 @@ pub(super) enum Target {
 /// What the bridge needs of `spikard`'s Python side.
 pub(super) struct Names {
     /// `spikard.responses.Response`.
-    pub(super) response: Py<PyAny>,
+    pub(super) response: Py<PyType>,
     /// `spikard.datastructures.Request`.
     pub(super) request: Py<PyAny>,
     /// `spikard.websockets.WebSocket`.
@@ -579,10 +579,7 @@ impl Passage {
             background,
         } = reply;
         let (mut parts, body) = response.into_parts();
-        let mut body = self
-            .native
-            .pipeline
-            .finish(&self.ticket, &mut parts, body);
+        let mut body = self.native.pipeline.finish(&self.ticket, &mut parts, body);
         let inlet = self.inlet.take();
         if background.is_some() || matches!(body, ResponseBody::Stream(_)) && inlet.is_some() {
             body = ResponseBody::Stream(Box::pin(Followed {

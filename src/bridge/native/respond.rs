@@ -23,6 +23,9 @@ use crate::bridge::registry::{Key, Registry};
 use crate::bridge::task::{Started, Task, Tasks};
 use crate::message::body::ResponseBody;
 
+/// Header fields of an ordinary response, the policies' included.
+const USUAL_FIELDS: usize = 3;
+
 thread_local! {
     static SINKS: Registry<Outlet> = const { Registry::new() };
 }
@@ -58,7 +61,7 @@ pub(super) fn reply(
     value: &Bound<'_, PyAny>,
 ) -> PyResult<Reply> {
     let py = value.py();
-    if value.is_instance(names.response.bind(py))? {
+    if is_response(names, value) {
         return of_response(core, names, value);
     }
     if let Ok(bytes) = value.cast_exact::<PyBytes>() {
@@ -69,6 +72,8 @@ pub(super) fn reply(
     let mut response = Response::new(ResponseBody::from_bytes(buffer::from_bytes(encoded)));
     *response.status_mut() = endpoint.status;
     if let Some(media_type) = &endpoint.media_type {
+        // Its own and what the policies usually add, in one piece.
+        response.headers_mut().reserve(USUAL_FIELDS);
         response
             .headers_mut()
             .insert(header::CONTENT_TYPE, media_type.clone());
@@ -76,6 +81,18 @@ pub(super) fn reply(
         *response.body_mut() = ResponseBody::Empty;
     }
     Ok(Reply::plain(response))
+}
+
+/// Whether a handler's result is a `Response`, by its class alone: `isinstance` would also ask
+/// every other value for its `__class__`.
+#[expect(
+    unsafe_code,
+    reason = "the plain check of a class has no safe name in pyo3"
+)]
+fn is_response(names: &Names, value: &Bound<'_, PyAny>) -> bool {
+    let class = names.response.as_ptr().cast();
+    // SAFETY: both are live objects, `response` is a class, and the GIL is held.
+    unsafe { pyo3::ffi::PyObject_TypeCheck(value.as_ptr(), class) != 0 }
 }
 
 /// `bytes` go out as they are.

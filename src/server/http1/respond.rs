@@ -107,13 +107,14 @@ impl<A: Application> Future for Answering<A> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut *self {
-            Self::Answered(response) => {
-                Poll::Ready(response.take().expect("a future that is ready is not polled"))
-            }
+            Self::Answered(response) => Poll::Ready(
+                response
+                    .take()
+                    .expect("a future that is ready is not polled"),
+            ),
             Self::Waiting(rest) => {
-                let (call, finishing) = rest
-                    .as_mut()
-                    .expect("a future that is ready is not polled");
+                let (call, finishing) =
+                    rest.as_mut().expect("a future that is ready is not polled");
                 let answer = match finishing.shared.fault.get() {
                     Some(fault) => Answer::Response(refusal(fault)),
                     None => match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))) {

@@ -19,9 +19,7 @@ use http_body::{Body, Frame};
 use crate::message::body::{Aborted, ResponseBody};
 use crate::message::head::Head;
 use crate::server::access_log::Entry;
-use crate::server::application::{
-    Answer, Application, Called, Exchange, Fault, UpgradeHandler,
-};
+use crate::server::application::{Answer, Application, Called, Exchange, Fault, UpgradeHandler};
 use crate::server::response::{Measured, bare};
 
 use super::date;
