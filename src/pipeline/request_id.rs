@@ -57,7 +57,7 @@ impl RequestIds {
     }
 }
 
-/// SplitMix64's step: each number gives another, and neighbours have nothing in common.
+/// The step of `SplitMix64`: each number gives another, and neighbours have nothing in common.
 fn mixed(number: u64) -> u64 {
     let mut bits = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -33,8 +33,11 @@ pub enum Called {
     /// To its end.
     Answered(Answer),
     /// To something that it waits for.
-    Waiting(Pin<Box<dyn Future<Output = Answer>>>),
+    Waiting(AnswerFuture),
 }
+
+/// The rest of the way to an answer.
+pub type AnswerFuture = Pin<Box<dyn Future<Output = Answer>>>;
 
 impl Called {
     /// A call that has to wait.

@@ -434,11 +434,9 @@ impl Fields {
             return Err(bad);
         }
         // RFC 9110 §5.5: CR, LF and NUL never; other control characters have no business here.
-        // A fold looks at all bytes, and so at many at once.
-        let is_clean = value.iter().fold(true, |is_clean, byte| {
-            is_clean & ((*byte >= b' ') | (*byte == b'\t')) & (*byte != 0x7f)
-        });
-        if !is_clean {
+        // Counting looks at all bytes, and so at many at once.
+        let is_control = |byte: u8| (byte < b' ' && byte != b'\t') || byte == 0x7f;
+        if value.iter().filter(|byte| is_control(**byte)).count() > 0 {
             return Err(bad);
         }
         match name.len() {

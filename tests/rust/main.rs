@@ -1,5 +1,6 @@
 //! Tests.
 
+mod http1;
 mod http2;
 mod tls;
 mod websocket;

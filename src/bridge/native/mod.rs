@@ -180,19 +180,17 @@ impl NativeApplication {
             Decision::Respond(response) => {
                 Called::Answered(Answer::Response(native.finished(&ticket, response)))
             }
-            Decision::SendFile(file) => match file.open_cached() {
-                Some(response) => {
-                    Called::Answered(Answer::Response(native.finished(&ticket, response)))
+            Decision::SendFile(file) => {
+                if let Some(response) = file.open_cached() {
+                    return Called::Answered(Answer::Response(native.finished(&ticket, response)));
                 }
-                None => {
-                    let native = Arc::clone(native);
-                    Called::waiting(async move {
-                        let response = blocking(move || file.open()).await;
-                        let response = response.map(ResponseBody::from);
-                        Answer::Response(native.finished(&ticket, response))
-                    })
-                }
-            },
+                let native = Arc::clone(native);
+                Called::waiting(async move {
+                    let response = blocking(move || file.open()).await;
+                    let response = response.map(ResponseBody::from);
+                    Answer::Response(native.finished(&ticket, response))
+                })
+            }
             Decision::Handle {
                 id, params, limits, ..
             } => {

@@ -63,9 +63,9 @@ impl Batch {
             }
             drop(task);
             self.flush();
-            Poll::Pending
+            Poll::<()>::Pending
         })
-        .await
+        .await;
     }
 
     fn flush(&self) {

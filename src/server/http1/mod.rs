@@ -206,7 +206,12 @@ pub async fn run<A: Application>(
     let Some(wire) = Rc::into_inner(wire) else {
         return Outcome::Cut;
     };
-    let (transport, peer_closed) = wire.into_inner().into_parts();
+    let mut wire = wire.into_inner();
+    // hyper hands an upgraded connection over without a last flush.
+    if !matches!(end, End::Cut) && poll_fn(|cx| wire.poll_outgoing(cx)).await.is_err() {
+        return Outcome::Cut;
+    }
+    let (transport, peer_closed) = wire.into_parts();
     match end {
         End::Park => Outcome::Parked(transport),
         End::Cut => Outcome::Cut,

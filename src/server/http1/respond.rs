@@ -16,7 +16,7 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 
 use super::super::access_log::Entry;
-use super::super::application::{Answer, Application, Called, Fault, UpgradeHandler};
+use super::super::application::{Answer, AnswerFuture, Application, Called, Fault, UpgradeHandler};
 use super::super::response::{Measured, bare};
 use super::Shared;
 use super::exchange::Http1Exchange;
@@ -99,7 +99,7 @@ pub(super) enum Answering<A: Application> {
     /// The application answered at once.
     Answered(Option<Result<Response<Http1Body<A>>, Aborted>>),
     /// The application waits for something.
-    Waiting(Option<(Pin<Box<dyn Future<Output = Answer>>>, Finishing<A>)>),
+    Waiting(Option<(AnswerFuture, Finishing<A>)>),
 }
 
 impl<A: Application> Future for Answering<A> {

@@ -35,9 +35,18 @@ pub(super) struct Wire {
     is_refused: bool,
     /// Small responses that hyper has written and the transport has not.
     outgoing: BytesMut,
-    /// Whether the batch is going to write them.
-    is_held: bool,
-    has_failed: bool,
+    output: Output,
+}
+
+/// Who writes what is outgoing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    /// The connection's task, as far as the transport takes it.
+    Direct,
+    /// The batch, at the end of the turn.
+    Held,
+    /// Nobody: the transport has refused bytes for good.
+    Failed,
 }
 
 /// hyper's end of the [`Wire`].
@@ -58,8 +67,7 @@ impl Wire {
             peer_closed: false,
             is_refused: false,
             outgoing: BytesMut::new(),
-            is_held: false,
-            has_failed: false,
+            output: Output::Direct,
         }
     }
 
@@ -85,13 +93,13 @@ impl Wire {
 
     /// Whether the transport has refused bytes for good.
     pub(super) fn has_failed(&self) -> bool {
-        self.has_failed
+        self.output == Output::Failed
     }
 
     /// Writes what was held back, as the connection's task: it is woken when the transport takes
     /// more.
     pub(super) fn release(&mut self) {
-        self.is_held = false;
+        self.output = Output::Direct;
         let shared = Rc::clone(&self.shared);
         let poll = shared
             .activity
@@ -100,13 +108,13 @@ impl Wire {
         let is_awaited = shared.refused.get().is_some()
             || shared.close_after.get()
             || shared.activity.stop() != Stop::Running;
-        if self.has_failed || is_awaited && poll.is_some_and(|poll| poll.is_ready()) {
+        if self.has_failed() || is_awaited && poll.is_some_and(|poll| poll.is_ready()) {
             shared.activity.wake();
         }
     }
 
     /// Writes what hyper has written.
-    fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_outgoing(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.outgoing.is_empty() {
             let poll = Pin::new(&mut self.transport).poll_write(cx, &self.outgoing);
             self.note_write(&poll);
@@ -127,7 +135,7 @@ impl Wire {
 
     fn fail(&mut self, error: io::Error) -> io::Result<()> {
         self.outgoing.clear();
-        self.has_failed = true;
+        self.output = Output::Failed;
         Err(error)
     }
 
@@ -135,7 +143,10 @@ impl Wire {
     fn hold(&mut self, pieces: &[io::IoSlice<'_>]) -> Option<usize> {
         let length = pieces.iter().map(|piece| piece.len()).sum();
         let has_room = self.outgoing.len() + length <= MAX_HELD;
-        if length > GATHER_BELOW || !has_room || (!self.outgoing.is_empty() && !self.is_held) {
+        if length > GATHER_BELOW
+            || !has_room
+            || (!self.outgoing.is_empty() && self.output != Output::Held)
+        {
             return None;
         }
         for piece in pieces {
@@ -161,7 +172,7 @@ impl Wire {
             if self.poll_interim(cx).is_ready() {
                 let _ = Pin::new(&mut self.transport).poll_flush(cx);
             }
-        } else if !self.is_held && !self.outgoing.is_empty() {
+        } else if self.output == Output::Direct && !self.outgoing.is_empty() {
             // An error is found by `has_failed`.
             let _ = self.poll_outgoing(cx);
         }
@@ -268,7 +279,7 @@ impl GuardedIo {
             wire.note_write(&poll);
             return poll;
         };
-        let is_new = !std::mem::replace(&mut wire.is_held, true);
+        let is_new = std::mem::replace(&mut wire.output, Output::Held) != Output::Held;
         drop(wire);
         if is_new {
             self.batch.add(&self.wire);
@@ -311,7 +322,7 @@ impl AsyncWrite for GuardedIo {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut wire = self.wire.borrow_mut();
-        if wire.is_held {
+        if wire.output == Output::Held {
             return Poll::Ready(Ok(())); // the batch does it
         }
         wire.poll_outgoing(cx)
