@@ -1,5 +1,7 @@
 //! HTTP/1 over real sockets: what the batch of small responses must not change.
 
+#![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
 use std::future::Future;
 use std::rc::Rc;
 use std::time::Duration;
