@@ -10,8 +10,10 @@ import asyncio
 import builtins
 import contextvars
 import ctypes
+import functools
 import os
 import socket
+import tempfile
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -507,6 +509,40 @@ async def part_then_wait(call: Call) -> None:
 
 
 @http
+async def hang(call: Call) -> None:
+    """Wait for ever; a stubborn one does not even end when it is cancelled."""
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:  # noqa: PERF203 - it seldom loops
+            call.note("cancelled")
+            if call.suffix != "stubborn":
+                raise
+
+
+@http
+async def block(call: Call) -> None:
+    """Never give the event loop back."""
+    call.note("blocking", os.getpid())
+    while True:
+        pass
+
+
+@http
+async def fail_heavily(call: Call) -> None:
+    """Raise from a frame with a megabyte in its locals."""
+    ballast = bytearray(MIB)
+    raise RuntimeError(f"boom {len(ballast)}")
+
+
+@http
+async def census(call: Call) -> None:
+    """Answer with the number of open descriptors and of unfinished tasks."""
+    descriptors = len(os.listdir("/proc/self/fd"))
+    await call.answer(f"{descriptors} {len(asyncio.all_tasks())}".encode())
+
+
+@http
 async def release_later(call: Call) -> None:
     """Answer half a second later, as work in flight while the server stops."""
     await asyncio.sleep(0.5)
@@ -605,12 +641,27 @@ async def trailers(call: Call) -> None:
 _FILE = Path(__file__).with_name("digits.txt")  # 0123456789
 
 
+@functools.cache
+def _long_file() -> Any:
+    """Return an open temporary file of 1,000,000 bytes, which lives as long as the server."""
+    file = tempfile.NamedTemporaryFile()  # noqa: SIM115 - the server's end closes it
+    file.write(b"." * 999_993 + b"the end")
+    file.flush()
+    return file
+
+
 @http
 async def pathsend(call: Call) -> None:
-    """Answer with a file by its path; the suffix may ask for a mistake."""
-    path = {"missing": "/nonexistent/file", "relative": _FILE.name}.get(call.suffix, str(_FILE))
+    """Answer with a file by its path; the suffix may ask for a long one or a mistake."""
+    path = {
+        "directory": str(_FILE.parent),
+        "missing": "/nonexistent/file",
+        "relative": _FILE.name,
+        "long": _long_file().name,
+    }.get(call.suffix, str(_FILE))
     message = {"type": "http.response.pathsend", "path": path}
-    await call.start(headers=[(b"content-length", b"10"), (b"content-type", b"text/plain")])
+    length = b"1000000" if call.suffix == "long" else b"10"
+    await call.start(headers=[(b"content-length", length), (b"content-type", b"text/plain")])
     if await call.attempt(message) and call.suffix == "twice":
         await call.attempt(message)
 
@@ -618,6 +669,13 @@ async def pathsend(call: Call) -> None:
 @http
 async def zerocopysend(call: Call) -> None:
     """Answer with parts of a file, mixed with a body message: 345, -, and 789 from the file's own position."""
+    if call.suffix == "pipe":
+        reader, writer = os.pipe()
+        await call.start()
+        await call.attempt({"type": "http.response.zerocopysend", "file": reader})
+        os.close(reader)
+        os.close(writer)
+        return
     descriptor = os.open(_FILE, os.O_RDONLY)
     try:
         file: Any = (
@@ -630,9 +688,15 @@ async def zerocopysend(call: Call) -> None:
         ]
         for part in parts:
             await call.attempt({**part, "more_body": True})
-        os.lseek(descriptor, 7, os.SEEK_SET)
+        if call.suffix == "fd":
+            os.lseek(descriptor, 7, os.SEEK_SET)
+        else:
+            file.seek(0)
+            file.read(7)  # it reads ahead of its descriptor
         await call.attempt({"type": "http.response.zerocopysend", "file": file})
         os.fstat(descriptor)
+        position = os.lseek(descriptor, 0, os.SEEK_CUR) if call.suffix == "fd" else file.tell()
+        call.note("position", position)
         call.note("file-open", True)
     finally:
         os.close(descriptor)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from conformance.trial import Trial
 
 CONTENT = b"0123456789"
+LONG = 1_000_000  # more than any buffer on the way
 
 
 def offered(trial: Trial, name: str, *headers: str) -> None:
@@ -75,7 +76,21 @@ def pathsend(trial: Trial) -> None:
         "content-length of HEAD",
     )
     equal(connection.ask("/ping").status, 200, "status of the next request")
-    for mistake in ("missing", "relative", "twice"):
+    trial.new_tag()
+    answer = trial.ask("pathsend", "/long")
+    equal((len(answer.body), answer.body[-7:]), (LONG, b"the end"), "length and end of a long one")
+    if "http2" in trial.capabilities:
+        trial.new_tag()
+        equal(Http2(trial).ask("pathsend").body, CONTENT, "body over HTTP/2")
+        trial.new_tag()
+        over_http2 = Http2(trial).ask("pathsend", "/long").body
+        equal((len(over_http2), over_http2[-7:]), (LONG, b"the end"), "a long one over HTTP/2")
+    if "tls" in trial.capabilities:
+        server = trial.start(Options(tls=True))
+        trial.new_tag()
+        over_tls = trial.connect(server=server).ask(trial.target("pathsend", "/long")).body
+        equal((len(over_tls), over_tls[-7:]), (LONG, b"the end"), "a long one over TLS")
+    for mistake in ("directory", "missing", "relative", "twice"):
         trial.new_tag()
         trial.connect().request(trial.target("pathsend", f"/{mistake}"))
         sent = outcomes(trial, count=2 if mistake == "twice" else 1)
@@ -88,9 +103,18 @@ def pathsend(trial: Trial) -> None:
 )
 def zerocopysend(trial: Trial) -> None:
     offered(trial, "http.response.zerocopysend")
-    equal(trial.ask("zerocopysend", "/fd").body, b"345-789", "body")
-    equal(outcomes(trial, count=3), [None] * 3, "outcomes of send")
-    equal(trial.seen("file-open"), True, "the file is the application's to close")
+    for suffix in ("/fd", "/object"):
+        trial.new_tag()
+        equal(trial.ask("zerocopysend", suffix).body, b"345-789", f"body from {suffix}")
+        equal(outcomes(trial, count=3), [None] * 3, "outcomes of send")
+        equal(trial.seen("file-open"), True, "the file is the application's to close")
+        equal(trial.seen("position"), 10, "the file's position afterwards")
+    trial.new_tag()
+    trial.connect().request(trial.target("zerocopysend", "/pipe"))
+    check(outcomes(trial)[0] is not None, "send took a pipe")
+    if "http2" in trial.capabilities:
+        trial.new_tag()
+        equal(Http2(trial).ask("zerocopysend", "/fd").body, b"345-789", "body over HTTP/2")
     if "tls" in trial.capabilities:
         server = trial.start(Options(tls=True))
         trial.new_tag()

@@ -1,9 +1,12 @@
 //! The bridge to Python: everything that names `pyo3`, and nothing else does.
 
+mod allocator;
 mod asgi;
 mod awaitable;
 mod buffer;
 mod confined;
+mod control;
+mod descriptor;
 mod errors;
 mod gil;
 mod multipart;
@@ -18,9 +21,6 @@ mod task;
 mod websocket;
 
 use pyo3::prelude::*;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The extension module `spikard._spikard`.
 #[pymodule]

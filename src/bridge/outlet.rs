@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -14,16 +14,26 @@ use pyo3::prelude::*;
 use super::awaitable;
 use super::errors;
 use super::reactor::Core;
-use crate::message::body::Aborted;
+use crate::message::body::{Aborted, ResponseBody};
+use crate::pipeline::FileBody;
+use crate::server::planted;
 
 /// Bytes that may wait for the connection before the producer has to.
-const HIGH_WATER: usize = 64 * 1024;
+const HIGH_WATER: u64 = 64 * 1024;
+
+/// A piece of a body.
+pub(crate) enum Piece {
+    Bytes(Bytes),
+    /// A part of a file, read as it is sent.
+    File(FileBody),
+    Trailers(HeaderMap),
+}
 
 /// One streamed body between its producer and its connection.
 pub(crate) struct Outlet {
     core: Rc<Core>,
-    frames: RefCell<VecDeque<Frame<Bytes>>>,
-    queued: Cell<usize>,
+    pieces: RefCell<VecDeque<Piece>>,
+    queued: Cell<u64>,
     state: Cell<State>,
     connection: RefCell<Option<Waker>>,
     producers: RefCell<Vec<Py<PyAny>>>,
@@ -35,6 +45,9 @@ pub(crate) struct Outlet {
 pub(crate) trait Driven {
     /// Makes progress; `cx` is the connection's.
     fn drive(&self, cx: &mut Context<'_>);
+
+    /// A file could not be read to the end of what was to be sent of it.
+    fn file_failed(&self) {}
 
     /// The peer has gone before the body's end.
     fn peer_gone(&self);
@@ -48,11 +61,37 @@ enum State {
     Gone,
 }
 
+impl Piece {
+    fn length(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File(file) => file.remaining(),
+            Self::Trailers(_) => 0,
+        }
+    }
+}
+
+impl From<Bytes> for Piece {
+    fn from(bytes: Bytes) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl From<Piece> for ResponseBody {
+    fn from(piece: Piece) -> Self {
+        match piece {
+            Piece::Bytes(bytes) => Self::from_bytes(bytes),
+            Piece::File(file) => file.into(),
+            Piece::Trailers(_) => Self::Empty,
+        }
+    }
+}
+
 impl Outlet {
     pub(crate) fn new(core: &Rc<Core>, driven: Option<Rc<dyn Driven>>) -> Rc<Self> {
         Rc::new(Self {
             core: Rc::clone(core),
-            frames: RefCell::new(VecDeque::new()),
+            pieces: RefCell::new(VecDeque::new()),
             queued: Cell::new(0),
             state: Cell::new(State::Open),
             connection: RefCell::new(None),
@@ -71,11 +110,13 @@ impl Outlet {
         self.state.get() == State::Gone
     }
 
-    /// Gives bytes to the connection.
-    pub(crate) fn push(&self, bytes: Bytes) {
-        if !bytes.is_empty() {
-            self.queued.set(self.queued.get() + bytes.len());
-            self.frames.borrow_mut().push_back(Frame::data(bytes));
+    /// Gives bytes or a file to the connection.
+    pub(crate) fn push(&self, piece: impl Into<Piece>) {
+        let piece = piece.into();
+        let length = piece.length();
+        if length > 0 {
+            self.queued.set(self.queued.get() + length);
+            self.pieces.borrow_mut().push_back(piece);
             self.wake();
         }
     }
@@ -83,9 +124,9 @@ impl Outlet {
     /// Ends the body, with trailer fields or without.
     pub(crate) fn end(&self, trailers: Option<HeaderMap>) {
         if let Some(trailers) = trailers {
-            self.frames
+            self.pieces
                 .borrow_mut()
-                .push_back(Frame::trailers(trailers));
+                .push_back(Piece::Trailers(trailers));
         }
         self.set_state(State::Ended);
     }
@@ -103,6 +144,31 @@ impl Outlet {
         let future = awaitable::future(&self.core, py)?;
         self.producers.borrow_mut().push(future.clone().unbind());
         Ok(future)
+    }
+
+    /// Polls for the next frame of what is queued; `None` when nothing is.
+    fn poll_piece(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
+        let mut pieces = self.pieces.borrow_mut();
+        planted::point("outlet");
+        if let Some(Piece::File(file)) = pieces.front_mut() {
+            let frame = ready!(Pin::new(&mut *file).poll_frame(cx));
+            if file.remaining() == 0 {
+                pieces.pop_front();
+            }
+            return Poll::Ready(frame);
+        }
+        Poll::Ready(pieces.pop_front().map(|piece| match piece {
+            Piece::Bytes(bytes) => Ok(Frame::data(bytes)),
+            Piece::Trailers(trailers) => Ok(Frame::trailers(trailers)),
+            Piece::File(_) => Err(Aborted), // it was looked for above
+        }))
+    }
+
+    fn file_failed(&self) {
+        let driven = self.driven.borrow().clone();
+        if let Some(driven) = driven {
+            driven.file_failed();
+        }
     }
 
     fn set_state(&self, state: State) {
@@ -152,10 +218,13 @@ impl Body for OutletBody {
         if let Some(driven) = driven {
             driven.drive(cx);
         }
-        let frame = outlet.frames.borrow_mut().pop_front();
-        if let Some(frame) = frame {
+        if let Some(frame) = ready!(outlet.poll_piece(cx)) {
+            let Ok(frame) = frame else {
+                outlet.file_failed();
+                return Poll::Ready(Some(Err(Aborted)));
+            };
             let length = frame.data_ref().map_or(0, Bytes::len);
-            outlet.queued.set(outlet.queued.get() - length);
+            outlet.queued.set(outlet.queued.get() - length as u64);
             if outlet.queued.get() <= HIGH_WATER {
                 outlet.release_producers();
             }
@@ -172,7 +241,7 @@ impl Body for OutletBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.state.get() == State::Ended && self.0.frames.borrow().is_empty()
+        self.0.state.get() == State::Ended && self.0.pieces.borrow().is_empty()
     }
 }
 
@@ -180,10 +249,10 @@ impl Drop for OutletBody {
     fn drop(&mut self) {
         let outlet = &self.0;
         let driven = outlet.driven.take();
-        let undelivered = !outlet.frames.borrow().is_empty();
+        let undelivered = !outlet.pieces.borrow().is_empty();
         if outlet.state.get() == State::Open || undelivered {
             outlet.state.set(State::Gone);
-            outlet.frames.borrow_mut().clear();
+            outlet.pieces.borrow_mut().clear();
             outlet.queued.set(0);
             outlet.release_producers();
             if let Some(driven) = driven {

@@ -349,10 +349,4 @@ impl Reactor {
         let _context = self.runtime()?.enter();
         work()
     }
-
-    /// Runs a future on the reactor.
-    pub(crate) fn spawn(&self, future: impl Future<Output = ()> + 'static) -> PyResult<()> {
-        self.runtime()?.spawn_local(future);
-        Ok(())
-    }
 }

@@ -1,6 +1,6 @@
 //! Servers as Python sees them: one application on one reactor.
 
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,8 +9,9 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::asgi::AsgiApplication;
-use super::awaitable;
 use super::confined::Confined;
+use super::control;
+use super::descriptor::duplicate;
 use super::native::{Core, NativeApplication};
 use super::reactor::Reactor;
 use super::websocket::Settings;
@@ -169,17 +170,6 @@ fn access_log(sink: Bound<'_, PyAny>) -> PyResult<AccessLog> {
     }))
 }
 
-/// Our own descriptor of what a descriptor of Python's refers to.
-fn duplicate(descriptor: RawFd) -> PyResult<OwnedFd> {
-    if descriptor < 0 {
-        return Err(PyValueError::new_err("a descriptor is not negative"));
-    }
-    #[expect(unsafe_code, reason = "Python hands descriptors over as numbers")]
-    // SAFETY: the caller keeps the descriptor open during this call.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
-    Ok(borrowed.try_clone_to_owned()?)
-}
-
 fn websocket(config: &[u8], stop: StopReceiver) -> PyResult<Settings> {
     let limits = serde_json::from_slice(config)
         .map_err(|error| PyValueError::new_err(format!("config: {error}")))?;
@@ -215,21 +205,8 @@ fn stop<'py, A: Application>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let grace = Duration::try_from_secs_f64(grace)
         .map_err(|error| PyValueError::new_err(format!("grace: {error}")))?;
-    let core = Rc::clone(reactor.core()?);
-    let future = awaitable::future(&core, py)?;
-    let told = future.clone().unbind();
     let server = Rc::clone(server);
-    reactor.spawn(async move {
-        let cut = server.stop(grace, cause).await;
-        Python::attach(|py| {
-            let cut = cut
-                .into_pyobject(py)
-                .map(Bound::into_any)
-                .map_err(PyErr::from);
-            awaitable::complete(&core, told.bind(py), cut);
-        });
-    })?;
-    Ok(future)
+    control::awaitable(py, reactor, async move { server.stop(grace, cause).await })
 }
 
 fn stop_now<A: Application>(server: &Rc<Server<A>>, reactor: &Reactor) -> PyResult<()> {

@@ -1,4 +1,5 @@
-//! The body of a file, or of parts of it, read in pieces off the loop's thread.
+//! The body of a file, or of parts of it, read in pieces; off the loop's thread where the disk
+//! has to turn.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -22,8 +23,9 @@ pub(super) const PIECE_BYTES: u64 = 64 * 1024;
 
 /// What is still to be sent of a file.
 ///
-/// As a [`Body`] it reads on Tokio's blocking pool; where no Tokio runs, [`FileBody::read`] does
-/// the same on a thread of the owner's choice.
+/// As a [`Body`] it takes what the kernel has in memory at once and reads the rest on Tokio's
+/// blocking pool; where no Tokio runs, [`FileBody::read`] does the same on a thread of the owner's
+/// choice.
 #[derive(Debug, Default)]
 pub struct FileBody {
     file: Option<Arc<File>>,
@@ -64,6 +66,16 @@ impl FileBody {
     /// A body of these stretches of a file.
     pub(super) fn new(file: File, segments: Vec<Segment>) -> Self {
         Self::assemble(Some(Arc::new(file)), segments)
+    }
+
+    /// A body of one range of a file, in bytes.
+    pub fn of_range(file: File, range: Range<u64>) -> Self {
+        let segments = if range.is_empty() {
+            Vec::new()
+        } else {
+            vec![Segment::File(range)]
+        };
+        Self::new(file, segments)
     }
 
     fn assemble(file: Option<Arc<File>>, segments: Vec<Segment>) -> Self {
@@ -176,6 +188,11 @@ impl Body for FileBody {
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
                 Some(Step::Read(file, range)) => {
+                    // What the kernel has in memory is copied faster than a thread is woken.
+                    if let Ok(bytes) = read_range(&file, range.clone(), Patience::Cached) {
+                        self.remaining -= bytes.len() as u64;
+                        return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                    }
                     let reading = tokio::task::spawn_blocking(move || {
                         read_range(&file, range, Patience::Blocking)
                     });

@@ -94,6 +94,7 @@ impl AccessLog {
 
     fn add(&self, line: &str, status: Option<StatusCode>) {
         let mut lines = self.lines.borrow_mut();
+        super::planted::point("access log");
         if lines.is_empty() {
             self.has_lines.notify_one();
         }

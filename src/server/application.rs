@@ -25,6 +25,9 @@ pub trait Application: 'static {
 
     /// Hears of a mistake of its own that the server had to make good.
     fn report(&self, fault: Fault);
+
+    /// Hears that many connections have given memory back, by ending or by idling.
+    fn rested(&self) {}
 }
 
 /// How far a call of an [`Application`] came. Most requests are answered at once; those pay for

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use super::application::Application;
 use super::connection;
 use super::http1::Batch;
 use super::limits::Limits;
+use super::planted;
 use super::shutdown::{Cause, Stop, StopSender};
 use super::tls::{TlsAcceptor, TlsError};
 use super::transport::Transport;
@@ -132,7 +134,8 @@ impl<A: Application> Server<A> {
     pub fn listen(self: &Rc<Self>, listener: Listener) {
         if self.chores.borrow().is_empty() {
             let (watch, batch) = (Rc::clone(&self.watch), Rc::clone(&self.batch));
-            let watching = spawn_local(async move { watch.run().await });
+            let app = Rc::clone(&self.app);
+            let watching = spawn_local(async move { watch.run(|| app.rested()).await });
             let batching = spawn_local(async move { batch.run().await });
             self.chores
                 .replace(vec![watching.abort_handle(), batching.abort_handle()]);
@@ -210,7 +213,9 @@ impl<A: Application> Server<A> {
             match listener.accept().await {
                 Ok((transport, connection)) => {
                     backoff = FIRST_BACKOFF;
-                    self.admit(transport, connection);
+                    // One connection's trouble must not make the server deaf.
+                    let admit = || self.admit(transport, connection);
+                    let _ = catch_unwind(AssertUnwindSafe(admit));
                 }
                 // The peer gave up before we took it; nothing is wrong with us.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -223,6 +228,7 @@ impl<A: Application> Server<A> {
     }
 
     fn admit(&self, transport: Transport, connection: Connection) {
+        planted::point("accept");
         if self.watch.len() >= self.limits.max_connections && !self.watch.evict_longest_idle() {
             return; // full of work: closing at once is the clearest answer before any byte
         }

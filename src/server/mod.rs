@@ -11,6 +11,7 @@ pub mod http1;
 pub mod http2;
 pub mod limits;
 pub mod listener;
+pub mod planted;
 pub mod response;
 pub mod shutdown;
 pub mod tls;

@@ -8,6 +8,7 @@
 //! because a read half that nobody drains hides the FIN.
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Duration;
@@ -15,12 +16,16 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::limits::Limits;
+use super::planted;
 use super::shutdown::Stop;
 
 /// Time before the minimum rates count, so that slow starts are no offence.
 const RATE_GRACE: Duration = Duration::from_secs(5);
 /// Idle time after which a connection gives its buffers back.
 const PARK_AFTER: Duration = Duration::from_secs(1);
+
+/// Connections that hold enough memory together to be worth a walk through the allocator's pages.
+const MANY: usize = 64;
 
 /// What a connection is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +97,8 @@ pub struct Watch {
     clock: Rc<Clock>,
     tick: Duration,
     connections: RefCell<Slab<Rc<Activity>>>,
+    /// Connections that have ended, or begun to idle, since [`Watch::run`] told of it.
+    resting: Cell<usize>,
     limits: Rc<Limits>,
 }
 
@@ -253,6 +260,7 @@ impl Watch {
             clock: Rc::new(Clock { tick: Cell::new(0) }),
             tick: (shortest / 4).clamp(Duration::from_millis(10), Duration::from_millis(250)),
             connections: RefCell::new(Slab::new()),
+            resting: Cell::new(0),
             limits,
         }
     }
@@ -283,6 +291,7 @@ impl Watch {
     /// Forgets a connection.
     pub fn remove(&self, key: usize) {
         self.connections.borrow_mut().remove(key);
+        self.resting.set(self.resting.get() + 1);
     }
 
     /// How many connections there are.
@@ -329,23 +338,39 @@ impl Watch {
         longest.is_some()
     }
 
-    /// Runs the clock for as long as the future is polled.
-    pub async fn run(&self) {
+    /// Runs the clock for as long as the future is polled. `rested` is called when many connections
+    /// have given memory back.
+    pub async fn run(&self, rested: impl Fn()) {
         let mut interval = tokio::time::interval(self.tick);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             interval.tick().await;
-            self.round();
+            // Without its clock the server would wait for every slow client for ever.
+            let _ = catch_unwind(AssertUnwindSafe(|| {
+                if self.round() {
+                    rested();
+                }
+            }));
         }
     }
 
-    fn round(&self) {
+    /// Looks at all connections; whether many have given memory back before this round.
+    fn round(&self) -> bool {
+        let have_rested = self.resting.get() >= MANY;
+        if have_rested {
+            self.resting.set(0);
+        }
         self.clock.tick.set(self.clock.tick.get().wrapping_add(1));
         let connections = self.connections.borrow();
+        planted::point("watch");
         for (_, activity) in &*connections {
             if let Some(order) = activity.judge(self.tick, &self.limits) {
+                if order == Order::Park {
+                    self.resting.set(self.resting.get() + 1);
+                }
                 activity.give(order);
             }
         }
+        have_rested
     }
 }

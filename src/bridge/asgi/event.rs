@@ -1,22 +1,27 @@
 //! From the dictionaries that an ASGI application sends to typed events.
 
+use std::path::PathBuf;
+
 use bytes::Bytes;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyInt, PyList, PyString, PyTuple};
 
+use super::file::SentFile;
 use crate::bridge::{buffer, errors};
 use crate::protocol::asgi::http::SendEvent;
 use crate::protocol::asgi::websocket;
 use crate::protocol::asgi::{EventError, FieldError, Fields};
 use crate::protocol::websocket::close::NORMAL;
 
-/// Reads an event of the HTTP protocol.
-pub(super) fn http(event: &Bound<'_, PyAny>) -> PyResult<SendEvent> {
+/// Reads an event of the HTTP protocol, and opens the file if it sends one.
+pub(super) fn http(event: &Bound<'_, PyAny>) -> PyResult<(SendEvent, Option<SentFile>)> {
     let py = event.py();
     let event = Event::new(event)?;
     let kind = event.kind("http")?;
-    match kind.to_str()? {
+    let event = match kind.to_str()? {
+        "http.response.pathsend" => return event.path_send(),
+        "http.response.zerocopysend" => return event.zero_copy_send(),
         "http.response.start" => Ok(SendEvent::Start {
             status: event.status("http.response.start")?,
             headers: event.headers("http.response.start")?,
@@ -37,7 +42,8 @@ pub(super) fn http(event: &Bound<'_, PyAny>) -> PyResult<SendEvent> {
             protocol: "http",
             got: shortened(other),
         })),
-    }
+    };
+    event.map(|event| (event, None))
 }
 
 /// Reads an event of the WebSocket protocol.
@@ -210,6 +216,57 @@ impl<'a, 'py> Event<'a, 'py> {
         Ok(fields)
     }
 
+    fn path_send(&self) -> PyResult<(SendEvent, Option<SentFile>)> {
+        let (event, py) = ("http.response.pathsend", self.0.py());
+        let path = self.given(intern!(py, "path"))?;
+        let path = path.ok_or_else(|| missing(event, "path"))?;
+        let Ok(text) = path.cast::<PyString>() else {
+            return Err(wrong_type(event, "path", "a str", &path));
+        };
+        let path: PathBuf = text.extract()?;
+        // The rules refuse a relative one: nothing to open.
+        let file = if path.is_absolute() {
+            Some(SentFile::open(py, &path)?)
+        } else {
+            None
+        };
+        let length = file.as_ref().map_or(0, SentFile::length);
+        Ok((SendEvent::PathSend { path, length }, file))
+    }
+
+    fn zero_copy_send(&self) -> PyResult<(SendEvent, Option<SentFile>)> {
+        let (event, py) = ("http.response.zerocopysend", self.0.py());
+        let object = self.given(intern!(py, "file"))?;
+        let file = SentFile::of(&object.ok_or_else(|| missing(event, "file"))?)?;
+        let offset = self.size(event, "offset")?;
+        let begin = match offset {
+            Some(offset) => offset,
+            None => file.position(py)?,
+        };
+        let rest = file.length().saturating_sub(begin);
+        let count = self.size(event, "count")?.map_or(rest, |n| n.min(rest));
+        let event = SendEvent::ZeroCopySend {
+            offset,
+            count,
+            more: self.flag(event, intern!(py, "more_body"))?,
+        };
+        Ok((event, Some(file)))
+    }
+
+    fn size(&self, event: &'static str, key: &'static str) -> PyResult<Option<u64>> {
+        let Some(size) = self.given(&PyString::intern(self.0.py(), key))? else {
+            return Ok(None);
+        };
+        let expected = "an int that is not negative";
+        if !size.is_instance_of::<PyInt>() || size.is_instance_of::<PyBool>() {
+            return Err(wrong_type(event, key, expected, &size));
+        }
+        let size = size
+            .extract()
+            .map_err(|_| wrong_type(event, key, expected, &size))?;
+        Ok(Some(size))
+    }
+
     fn links(&self) -> PyResult<Vec<Bytes>> {
         let event = "http.response.early_hint";
         let Some(links) = self.0.get_item(intern!(self.0.py(), "links"))? else {
@@ -266,6 +323,10 @@ fn name_and_value<'py>(
         (Ok(name), Ok(value)) => Ok((name, value)),
         (Err(error), _) | (_, Err(error)) => Err(wrong(&error.into_inner())),
     }
+}
+
+fn missing(event: &'static str, key: &'static str) -> PyErr {
+    errors::event_error(&EventError::MissingKey { event, key })
 }
 
 fn wrong_type(

@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Response, StatusCode};
@@ -14,18 +15,21 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
+use super::file::SentFile;
 use super::{AsgiApplication, event, scope};
 use crate::bridge::awaitable;
 use crate::bridge::errors;
-use crate::bridge::outlet::{Driven, Outlet};
+use crate::bridge::outlet::{Driven, Outlet, Piece};
 use crate::bridge::reactor::Core;
 use crate::bridge::registry::{Key, Registry};
-use crate::bridge::task::{Started, Tasks};
+use crate::bridge::task::{Started, Task, Tasks};
 use crate::message::body::{BodyError, ResponseBody};
 use crate::message::head::Head;
+use crate::pipeline::request_timeout;
 use crate::protocol::asgi::http::{
     Action, Content, RequestFacts, Responder, ResponseHead, Then, Unfinished, Write,
 };
+use crate::server::planted;
 use crate::server::response::bare;
 use crate::server::{Answer, Called, Exchange};
 
@@ -50,14 +54,18 @@ struct Cycle {
     /// The application has been given the whole body.
     body_given: Cell<bool>,
     gone: Cell<bool>,
+    /// The application's task, if it waits and there is a time limit.
+    task: RefCell<Option<Py<PyAny>>>,
+    is_limited: bool,
 }
 
-/// Serves one request.
+/// Serves one request. At the time limit its application is cancelled, and the answer is 408.
 pub(in crate::bridge) fn serve<E: Exchange>(
     app: Rc<AsgiApplication>,
     core: Rc<Core>,
     head: &Head,
     exchange: E,
+    limit: Option<Duration>,
 ) -> Called {
     let capabilities = exchange.capabilities();
     let facts = RequestFacts {
@@ -78,13 +86,25 @@ pub(in crate::bridge) fn serve<E: Exchange>(
         receivers: RefCell::new(VecDeque::new()),
         body_given: Cell::new(false),
         gone: Cell::new(false),
+        task: RefCell::new(None),
+        is_limited: limit.is_some(),
     });
     cycle.start(head, capabilities);
     cycle.is_starting.set(false);
     if let Some(answer) = cycle.answer.take() {
         return Called::Answered(answer);
     }
-    Called::waiting(Answering(Some(cycle)))
+    let answering = Answering(Some(Rc::clone(&cycle)));
+    let Some(limit) = limit else {
+        return Called::waiting(answering);
+    };
+    Called::waiting(async move {
+        let answer = tokio::time::timeout(limit, answering).await;
+        answer.unwrap_or_else(|_| {
+            cycle.cancel();
+            Answer::Response(request_timeout())
+        })
+    })
 }
 
 /// Waits for the application's answer; dropping it before tells the application that the peer
@@ -139,6 +159,9 @@ impl Cycle {
             match Tasks::start(&self.core, &coroutine) {
                 Started::Finished(result) => self.ended(py, key, &result),
                 Started::Waiting(task) => {
+                    if self.is_limited {
+                        self.task.replace(Some(task.object(py)));
+                    }
                     let cycle = Rc::clone(self);
                     task.leave(Box::new(move |py, result| cycle.ended(py, key, &result)));
                 }
@@ -198,6 +221,14 @@ impl Cycle {
             }
         }
         self.tell_receivers(py);
+    }
+
+    /// Cancels the application, which is too late.
+    fn cancel(&self) {
+        self.gone.set(true);
+        if let Some(task) = self.task.take() {
+            Python::attach(|py| Task::cancel(&self.core, task.bind(py)));
+        }
     }
 
     fn set_connection(&self, waker: &Waker) {
@@ -275,20 +306,28 @@ impl Cycle {
 
     fn send<'py>(self: &Rc<Self>, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = event.py();
-        let event = event::http(event)?;
+        let (event, file) = event::http(event)?;
         if self.gone.get() && !self.responder.borrow().is_complete() {
             return Err(errors::client_disconnected(py));
         }
-        let action = self.responder.borrow_mut().send(event);
+        let mut responder = self.responder.borrow_mut();
+        planted::point("asgi send");
+        let action = responder.send(event);
+        drop(responder);
         match action.map_err(|error| errors::send_error(py, &error))? {
             Action::Hold | Action::Ignore => {}
             Action::EarlyHint(fields) => self.exchange.borrow_mut().early_hints(fields),
-            Action::Write(write) => return self.write(py, write),
+            Action::Write(write) => return self.write(py, write, file),
         }
         awaitable::done(py)
     }
 
-    fn write<'py>(self: &Rc<Self>, py: Python<'py>, write: Write) -> PyResult<Bound<'py, PyAny>> {
+    fn write<'py>(
+        self: &Rc<Self>,
+        py: Python<'py>,
+        write: Write,
+        file: Option<SentFile>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let Write {
             head,
             content,
@@ -300,19 +339,11 @@ impl Cycle {
             self.app.log(py, &message);
             self.exchange.borrow_mut().close_after();
         }
-        let Content::Bytes(bytes) = content else {
-            return Err(errors::protocol_error(
-                py,
-                "files cannot be sent on this connection",
-            ));
-        };
+        let piece = piece(py, content, file)?;
         let ends = !matches!(then, Then::More);
         if let Some(head) = head {
             if let Then::End = then {
-                self.give(Answer::Response(response(
-                    head,
-                    ResponseBody::from_bytes(bytes),
-                )));
+                self.give(Answer::Response(response(head, piece.into())));
                 self.tell_receivers(py);
                 return awaitable::done(py);
             }
@@ -326,7 +357,7 @@ impl Cycle {
         let Some(outlet) = outlet else {
             return awaitable::done(py);
         };
-        outlet.push(bytes);
+        outlet.push(piece);
         match then {
             Then::More => {}
             Then::End => outlet.end(None),
@@ -379,6 +410,11 @@ impl Driven for Cycle {
         });
     }
 
+    fn file_failed(&self) {
+        let message = "a file became shorter, or unreadable, while it was being sent";
+        Python::attach(|py| self.app.log(py, message));
+    }
+
     fn peer_gone(&self) {
         if self.gone.replace(true) {
             return;
@@ -408,6 +444,27 @@ fn response(head: ResponseHead, body: ResponseBody) -> Response<ResponseBody> {
     *response.status_mut() = head.status;
     *response.headers_mut() = head.headers;
     response
+}
+
+/// What is to be sent of the bytes or the file that an event brought.
+fn piece(py: Python<'_>, content: Content, file: Option<SentFile>) -> PyResult<Piece> {
+    let (offset, length) = match content {
+        Content::Bytes(bytes) => return Ok(Piece::Bytes(bytes)),
+        Content::Path { length, .. } => (Some(0), length),
+        Content::File { offset, count } => (offset, count),
+    };
+    let Some(file) = file else {
+        return Ok(Piece::Bytes(Bytes::new()));
+    };
+    let begin = match offset {
+        Some(offset) => offset,
+        None => file.position(py)?,
+    };
+    let end = begin + length;
+    if offset.is_none() {
+        file.set_position(py, end)?;
+    }
+    Ok(Piece::File(file.into_body(begin..end)))
 }
 
 /// What the client of a broken application hears; the log knows more.

@@ -1,15 +1,18 @@
 //! ASGI applications on our server: scopes, `receive` and `send` (ASGI 3.0, HTTP 2.5).
 
 mod event;
+mod file;
 mod http;
 pub(super) mod scope;
 mod websocket;
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::allocator;
 use super::errors;
 use super::reactor::Core;
 use super::websocket::Settings as WebSocketSettings;
@@ -76,29 +79,34 @@ fn is_coroutine(object: &Bound<'_, PyAny>) -> bool {
     unsafe { pyo3::ffi::PyCoro_CheckExact(object.as_ptr()) == 1 }
 }
 
-/// Serves one request or WebSocket.
+/// Serves one request, for at most `limit`, or one WebSocket.
 pub(super) fn serve<E: Exchange>(
     app: Rc<AsgiApplication>,
     core: Rc<Core>,
     head: Head,
     exchange: E,
+    limit: Option<Duration>,
 ) -> Called {
     if exchange.capabilities().websocket {
         return Called::waiting(websocket::serve(app, core, head));
     }
-    http::serve(app, core, &head, exchange)
+    http::serve(app, core, &head, exchange, limit)
 }
 
 impl Application for AsgiApplication {
     fn call<E: Exchange>(self: &Rc<Self>, head: Head, exchange: E) -> Called {
         super::gil::offer();
         match Core::current() {
-            Some(core) => serve(Rc::clone(self), core, head, exchange),
+            Some(core) => serve(Rc::clone(self), core, head, exchange, None),
             None => Called::Answered(Answer::Abort),
         }
     }
 
     fn report(&self, fault: Fault) {
         Python::attach(|py| self.log(py, &fault.to_string()));
+    }
+
+    fn rested(&self) {
+        allocator::give_back();
     }
 }

@@ -83,11 +83,14 @@ pub(super) fn http<'py>(
     };
     scope.set_item(intern!(py, "scheme"), scheme)?;
     let extensions = PyDict::new(py);
+    let nothing = PyDict::new(py);
+    extensions.set_item(intern!(py, "http.response.pathsend"), &nothing)?;
+    extensions.set_item(intern!(py, "http.response.zerocopysend"), &nothing)?;
     if capabilities.early_hints {
-        extensions.set_item(intern!(py, "http.response.early_hint"), PyDict::new(py))?;
+        extensions.set_item(intern!(py, "http.response.early_hint"), &nothing)?;
     }
     if capabilities.trailers {
-        extensions.set_item(intern!(py, "http.response.trailers"), PyDict::new(py))?;
+        extensions.set_item(intern!(py, "http.response.trailers"), &nothing)?;
     }
     if fill(py, &scope, settings, head, extensions)? {
         Ok(Ok(scope))

@@ -25,6 +25,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
 use tokio::task::{spawn_blocking, spawn_local};
 
+use super::allocator;
 use super::asgi::AsgiApplication;
 use super::errors;
 use super::outlet::Driven;
@@ -159,6 +160,10 @@ impl Application for NativeApplication {
 
     fn report(&self, fault: Fault) {
         Python::attach(|py| errors::log_text(py, &self.native.names.log, &fault.to_string()));
+    }
+
+    fn rested(&self) {
+        allocator::give_back();
     }
 }
 

@@ -11,7 +11,7 @@ use crate::bridge::asgi::{self, AsgiApplication};
 use crate::bridge::reactor::Core as Reactor;
 use crate::message::body::BodyError;
 use crate::message::head::Head;
-use crate::pipeline::{BodyLimit, Limits, payload_too_large, request_timeout};
+use crate::pipeline::{BodyLimit, Limits, payload_too_large};
 use crate::server::{Answer, Capabilities, Exchange};
 
 /// Serves one request or WebSocket of a mounted application.
@@ -23,7 +23,9 @@ pub(super) async fn serve<E: Exchange>(
     limits: Limits,
 ) -> Answer {
     if exchange.capabilities().websocket {
-        return asgi::serve(mount, reactor, head, exchange).answer().await;
+        return asgi::serve(mount, reactor, head, exchange, None)
+            .answer()
+            .await;
     }
     let refused = Rc::new(Cell::new(None));
     let exchange = Limited {
@@ -31,14 +33,9 @@ pub(super) async fn serve<E: Exchange>(
         limit: BodyLimit::new(limits.max_body_bytes),
         refused: Rc::clone(&refused),
     };
-    let answering = asgi::serve(mount, reactor, head, exchange).answer();
-    let answer = match limits.request_timeout {
-        None => answering.await,
-        Some(timeout) => match tokio::time::timeout(timeout, answering).await {
-            Ok(answer) => answer,
-            Err(_) => Answer::Response(request_timeout()),
-        },
-    };
+    let answer = asgi::serve(mount, reactor, head, exchange, limits.request_timeout)
+        .answer()
+        .await;
     match refused.get() {
         // The application heard a disconnect; the client is told why.
         Some(limit) => Answer::Response(payload_too_large(limit)),

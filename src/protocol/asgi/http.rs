@@ -386,7 +386,7 @@ impl Responder {
         } else if declared.is_none()
             && let (Some(length), true) = (
                 whole,
-                self.facts.is_head || matches!(content, Content::Path { .. }),
+                self.facts.is_head || !start.trailers && !matches!(content, Content::Bytes(_)),
             )
         {
             // As the answer to GET would have it (RFC 9110 §8.6).

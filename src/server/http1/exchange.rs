@@ -11,6 +11,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use super::super::application::{Capabilities, Exchange};
+use super::super::planted;
 use super::super::watch::Phase;
 use super::Shared;
 use crate::message::body::BodyError;
@@ -84,6 +85,7 @@ fn lists(headers: &HeaderMap, name: &header::HeaderName, token: &str) -> bool {
 
 impl Exchange for Http1Exchange {
     fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BodyError>>> {
+        planted::point("http1 body");
         loop {
             if let Some(fault) = self.shared.fault.get() {
                 return self.fail(fault);

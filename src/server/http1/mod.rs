@@ -221,7 +221,11 @@ pub async fn run<A: Application>(
             peer_closed,
         },
         End::Finished => match shared.upgrade.take() {
-            Some(handler) => Outcome::Upgraded(transport, parts.read_buf, handler),
+            Some(handler) => {
+                // Copied: even empty it would keep all of hyper's read buffer.
+                let read_ahead = Bytes::copy_from_slice(&parts.read_buf);
+                Outcome::Upgraded(transport, read_ahead, handler)
+            }
             None => Outcome::Ended {
                 transport,
                 status: shared.refused.get(),

@@ -17,6 +17,7 @@ use hyper::service::Service;
 
 use super::super::access_log::Entry;
 use super::super::application::{Answer, AnswerFuture, Application, Called, Fault, UpgradeHandler};
+use super::super::planted;
 use super::super::response::{Measured, bare};
 use super::Shared;
 use super::exchange::Http1Exchange;
@@ -63,6 +64,7 @@ impl<A: Application> Service<Request<Incoming>> for Answerer<A> {
     fn call(&self, request: Request<Incoming>) -> Answering<A> {
         let shared = &self.shared;
         shared.begin_request();
+        planted::point("http1 request");
         let (mut parts, incoming) = request.into_parts();
         // RFC 9112 §3.2.2: the authority of an absolute target replaces Host.
         if let Some(authority) = parts.uri.authority()

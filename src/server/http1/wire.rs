@@ -10,6 +10,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::super::guard::{Guard, Verdict};
+use super::super::planted;
 use super::super::shutdown::Stop;
 use super::super::transport::Transport;
 use super::super::watch::Phase;
@@ -207,6 +208,7 @@ impl Wire {
             let length = self.prefix.len().min(buf.remaining());
             buf.put_slice(&self.prefix.split_to(length));
         }
+        planted::point("http1 read");
         let bytes = &buf.filled()[before..];
         if bytes.is_empty() {
             self.peer_closed = true;
@@ -273,6 +275,7 @@ impl GuardedIo {
     fn write(&self, cx: &mut Context<'_>, pieces: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let mut wire = self.wire.borrow_mut();
         ready!(wire.poll_interim(cx))?;
+        planted::point("http1 write");
         let Some(held) = wire.hold(pieces) else {
             ready!(wire.poll_outgoing(cx))?;
             let poll = Pin::new(&mut wire.transport).poll_write_vectored(cx, pieces);

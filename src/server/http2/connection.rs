@@ -20,6 +20,7 @@ use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
 
 use crate::message::head::{Connection, Head};
 use crate::server::application::Application;
+use crate::server::planted;
 use crate::server::shutdown::Stop;
 use crate::server::watch::{Activity, Order, Phase as Doing};
 
@@ -71,15 +72,8 @@ pub async fn serve<A, IO>(
     activity.set_parked(true);
     let io = Metered::new(io, prefix, &limits, now);
     let io_state = io.state();
-    let mut handshake = builder(&limits).handshake(io);
-    let handshake = poll_fn(|cx| {
-        activity.set_waker(cx.waker());
-        match activity.stop() {
-            Stop::Now => Poll::Ready(None),
-            _ => Pin::new(&mut handshake).poll(cx).map(Result::ok),
-        }
-    });
-    let Ok(Some(http2)) = timeout_at(now + limits.preface_timeout, handshake).await else {
+    // Boxed, so that an open connection does not carry the room for the handshake.
+    let Some(http2) = Box::pin(shake_hands(io, &limits, &activity, now)).await else {
         return;
     };
     activity.enter(Doing::Idle);
@@ -102,6 +96,30 @@ pub async fn serve<A, IO>(
     };
     let mut sleep = pin!(sleep_until(now));
     poll_fn(|cx| driver.poll(cx, sleep.as_mut())).await;
+}
+
+/// Exchanges prefaces; `None` when there is no connection after it.
+async fn shake_hands<IO>(
+    io: Metered<IO>,
+    limits: &Http2Limits,
+    activity: &Activity,
+    now: Instant,
+) -> Option<h2::server::Connection<Metered<IO>, Bytes>>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut handshake = builder(limits).handshake(io);
+    let handshake = poll_fn(|cx| {
+        activity.set_waker(cx.waker());
+        match activity.stop() {
+            Stop::Now => Poll::Ready(None),
+            _ => Pin::new(&mut handshake).poll(cx).map(Result::ok),
+        }
+    });
+    timeout_at(now + limits.preface_timeout, handshake)
+        .await
+        .ok()
+        .flatten()
 }
 
 fn builder(limits: &Http2Limits) -> Builder {
@@ -293,6 +311,7 @@ where
         mut respond: SendResponse<Bytes>,
         cx: &mut Context<'_>,
     ) {
+        planted::point("http2 request");
         self.requests += 1;
         if self.limits.max_requests == self.requests {
             self.drain();

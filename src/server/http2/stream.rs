@@ -20,6 +20,7 @@ use crate::message::body::{Aborted, ResponseBody};
 use crate::message::head::Head;
 use crate::server::access_log::Entry;
 use crate::server::application::{Answer, Application, Called, Exchange, Fault, UpgradeHandler};
+use crate::server::planted;
 use crate::server::response::{Measured, bare};
 
 use super::date;
@@ -125,6 +126,7 @@ impl<A: Application> Stream<A> {
     }
 
     async fn send(&mut self, mut parts: Parts, body: ResponseBody) -> Sent {
+        planted::point("http2 answer");
         if parts.status.is_informational() {
             return Sent::Broken(Reason::INTERNAL_ERROR);
         }

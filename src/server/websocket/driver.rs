@@ -16,6 +16,7 @@ use super::{Incoming, Limits, Sending, Shared};
 use crate::protocol::websocket::close::{self, Close};
 use crate::protocol::websocket::frame::{Decoder, Item, Opcode, Violation};
 use crate::server::application::UpgradedIo;
+use crate::server::planted;
 use crate::server::shutdown::{Cause, Stop, StopReceiver};
 
 /// The most that is read between messages, in bytes: what a message leaves of it stays with an
@@ -242,6 +243,7 @@ impl Driver {
     }
 
     fn handle(&mut self, item: Item) {
+        planted::point("websocket");
         let message = match item {
             Item::Text(text) => Incoming::Text(text),
             Item::Binary(bytes) => Incoming::Binary(bytes),
