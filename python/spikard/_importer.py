@@ -6,7 +6,6 @@ failed, `details` holds its traceback without our frames and those of the import
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import os
@@ -211,6 +210,8 @@ def _run_main_again(how: str, name: str) -> types.ModuleType:
 
 def _suggestion(found: object, name: str) -> str:
     public = [key for key in dir(found) if not key.startswith("_")]
+    import difflib  # a worker that starts well needs none
+
     close = difflib.get_close_matches(name, public, n=1)
     if close:
         return f', did you mean "{close[0]}"?'

@@ -6,11 +6,9 @@ variables and docs/configuration.md (`python -m spikard._settings FILE` writes i
 
 from __future__ import annotations
 
-import difflib
 import sys
 from dataclasses import MISSING, dataclass, fields
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spikard import config
@@ -158,6 +156,8 @@ def read_variables(environ: Mapping[str, str]) -> Given:
     names = [setting.variable for setting in known]
     for name in environ:
         if name.startswith("SPIKARD_") and name not in names:
+            import difflib  # a worker that starts well needs none
+
             close = difflib.get_close_matches(name, names, n=1, cutoff=0.9)
             if close:
                 raise ValueError(f"{name}: no such variable, did you mean {close[0]}?")
@@ -274,4 +274,5 @@ def _shown_size(size: int) -> str:
 
 
 if __name__ == "__main__":
-    Path(sys.argv[1]).write_text(documentation(), encoding="utf-8")
+    with open(sys.argv[1], "w", encoding="utf-8") as file:
+        file.write(documentation())

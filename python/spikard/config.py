@@ -821,15 +821,16 @@ class ServerConfig(Config):
         Sizes are integers in bytes, times floats in seconds, tuples arrays, None null. It contains
         the secrets.
         """
-        from msgspec import json
+        # Not msgspec: a worker of a foreign application need not load it.
+        import json
 
-        return json.encode(
-            {
-                item.name: getattr(self, item.name)
-                for item in fields(self)
-                if f"ServerConfig.{item.name}" not in NOT_BUILT
-            }
-        )
+        built = {
+            item.name: getattr(self, item.name)
+            for item in fields(self)
+            if f"ServerConfig.{item.name}" not in NOT_BUILT
+        }
+        text = json.dumps(built, default=_as_dict, ensure_ascii=False, separators=(",", ":"))
+        return text.encode()
 
     def check_files(self) -> list[str]:
         """Check, when the server starts, the files and directories that the configuration names.
@@ -858,3 +859,8 @@ class ServerConfig(Config):
                 if os.stat(part.keyfile).st_mode & (stat.S_IROTH | stat.S_IWOTH):
                     found.append(f"every user of this machine can read the key {part.keyfile}")
         return found
+
+
+def _as_dict(part: Config) -> dict[str, Any]:
+    """Return the fields of a configuration's part."""
+    return {item.name: getattr(part, item.name) for item in fields(part)}
