@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from benchmarks import environment, plot, report
-from benchmarks.arms import ARMS
+from benchmarks.arms import ARMS, LIMIT
 from benchmarks.measure import Result, Row, Setting, measure_once
 from benchmarks.memory import IDLE_KINDS, Idle, Memory, measure_memory
 from benchmarks.redis_server import running_redis
@@ -39,8 +39,9 @@ class Session:
         self._console = Console()
         if not self._console.is_terminal:
             self._console = Console(width=LOG_FILE_COLUMNS)
-        self._limit = environment.build_limit(self._say)
         names = args.workload or [*(w.name for w in WORKLOADS), "memory"]
+        needs_limit = any(LIMIT in w.arms for w in WORKLOADS if w.name in names)
+        self._limit = environment.build_limit(self._say) if needs_limit else None
         self._results = [self._rows(w) for w in WORKLOADS if w.name in names]
         self._memory_plan = [
             (kind, arm)
