@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import json
+import resource
 import sys
 import time
 from pathlib import Path
@@ -41,6 +42,8 @@ class Result:
 def main(suites: Sequence[Suite], arguments: Sequence[str] | None = None) -> int:
     """Run `suites` as the command line says and return the exit code."""
     options = _parser(suites).parse_args(arguments)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # servers inherit it
     commands = [Command(text) for text in options.server or ["spikard"]]
     only = set(filter(None, options.only.split(",")))
     columns: list[dict[str, Result]] = []

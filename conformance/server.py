@@ -57,6 +57,7 @@ class Options:
         certificate, key: PEM files other than the run's own.
         port: a port to insist on; 0 takes a free one.
         open_files: limit of open descriptors, 0 for the system's.
+        output: what standard output is: the `log`, a `full` pipe that nobody reads, or a `closed` one.
         arguments: further command-line arguments, for flags that only spikard has.
         shrunk_timers: limits of seconds rather than tens of seconds, for the cases that wait for them.
     """
@@ -73,6 +74,7 @@ class Options:
     access_log: bool = False
     port: int = 0
     open_files: int = 0
+    output: str = "log"
     shrunk_timers: bool = False
     environment: tuple[tuple[str, str], ...] = ()
     arguments: tuple[str, ...] = ()
@@ -232,12 +234,13 @@ class Server:
         uds = str(Path(self._directory.name, "socket"))
         port = 0 if options.uds else options.port or _free_port()
         self.address: Address = uds if options.uds else ("127.0.0.1", port)
+        self._pipe = contextlib.ExitStack()
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
                 _limited(command.line(options, port, uds), options.open_files),
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                stdout=log if options.output == "log" else self._deaf(options.output),
+                stderr=log,
                 env=command.environment(options, observer),
                 cwd=ROOT,
                 start_new_session=True,
@@ -253,6 +256,21 @@ class Server:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+    def _deaf(self, output: str) -> int:
+        """Return the writing end of a pipe that nobody reads."""
+        reader, writer = os.pipe()
+        self._pipe.callback(os.close, writer)
+        if output == "closed":
+            os.close(reader)
+            return writer
+        self._pipe.callback(os.close, reader)
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while os.write(writer, bytes(65536)):
+                pass
+        os.set_blocking(writer, True)
+        return writer
 
     def connect(self, *, receive_buffer: int | None = None) -> Connection:
         """Open a connection, over TLS if the server speaks it."""
@@ -342,6 +360,7 @@ class Server:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)  # the group is this server's own session
         self.process.wait()
+        self._pipe.close()
         self._directory.cleanup()
 
 

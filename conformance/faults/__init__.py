@@ -1,1 +1,1 @@
-"""Faults of applications, processes, descriptors and TLS peers: groups B, T and X of limits and faults."""
+"""Faults of applications, processes, descriptors and TLS peers: groups B, T, W and X of limits and faults."""

@@ -1,4 +1,4 @@
-"""X09 to X14: what an application does wrong costs its own request and nothing else."""
+"""X07 to X14: what an application does wrong costs its own request and nothing else."""
 
 from __future__ import annotations
 
@@ -6,12 +6,21 @@ from typing import TYPE_CHECKING
 
 from conformance.asgi.apps import SCRIPTS
 from conformance.case import MUST
-from conformance.client import Connection
+from conformance.client import ClosedError, Connection
 from conformance.faults.suite import SUITE
-from conformance.verdict import check, equal
+from conformance.http2_client import Http2
+from conformance.server import Options
+from conformance.verdict import (
+    BrokenError,
+    NotApplicableError,
+    check,
+    equal,
+    eventually,
+)
 from conformance.websocket_client import WebSocket
 
 if TYPE_CHECKING:
+    from conformance.server import Server
     from conformance.trial import Trial
 
 
@@ -33,6 +42,31 @@ def disconnects(trial: Trial) -> None:
         trial.new_tag()
         WebSocket(trial, "ws-echo").connection.close()
         trial.seen("disconnect", timeout=1)
+
+
+@SUITE.case(
+    "X07",
+    MUST,
+    "a handler that never answers is cancelled at the time limit",
+    needs={"timers"},
+    on=Options(arguments=("--request-timeout", "0.5")),
+)
+def never_answers(trial: Trial) -> None:
+    answer = trial.ask("hang")
+    equal(answer.status, 408, "status")
+    trial.seen("cancelled")
+
+
+@SUITE.case("X10", MUST, "sending to a client that has gone raises an OSError")
+def send_after_disconnect(trial: Trial) -> None:
+    for leave in (Connection.close, Connection.reset):
+        trial.new_tag()
+        connection = trial.connect()
+        connection.request(trial.target("send-to-nobody"))
+        trial.seen("called")
+        leave(connection)
+        error = trial.seen("send-error")
+        check(error["os_error"], f"send raised {error['class']}, not an OSError")
 
 
 @SUITE.case(
@@ -60,6 +94,81 @@ def message_sequences(trial: Trial) -> None:
         connection = trial.connect()
         connection.request(trial.target("leave", suffix))
         check(connection.outcome() in (None, 500), f"returning at {suffix} looks complete")
+
+
+PLANTED = (
+    "accept",
+    "http1 read",
+    "http1 request",
+    "http1 body",
+    "http1 write",
+    "batch",
+    "http2 request",
+    "http2 answer",
+    "websocket",
+    "asgi send",
+    "outlet",
+    "access log",
+    "watch",
+)
+
+
+@SUITE.case(
+    "X15", MUST, "a panic of the server costs one connection, wherever it is", needs={"timers"}
+)
+def planted_panics(trial: Trial) -> None:
+    for point in PLANTED:
+        options = Options(
+            access_log=True,
+            # A debug build takes seconds to print a backtrace.
+            environment=(("SPIKARD_PLANTED_PANIC", point), ("RUST_BACKTRACE", "0")),
+            shrunk_timers=True,
+        )
+        server = trial.start(options)
+        eventually(
+            lambda server=server: _use_everything(trial, server),  # type: ignore[misc]
+            f"{point}: the server never comes back to itself",
+            within=20,
+        )
+        if point == PLANTED[0] and f"planted at {point}" not in server.log():
+            raise NotApplicableError("only the debug build has panics to plant")
+        eventually(
+            lambda server=server, point=point: f"planted at {point}" in server.log(),  # type: ignore[misc]
+            f"{point} is not reached",
+        )
+        equal(len(set(_pids(server))), 1, f"{point}: number of workers seen")
+        check(_use_everything(trial, server), f"{point}: it fails again")
+        trial.connect(server=server).closed(within=3)  # the clock still runs
+
+
+def _pids(server: Server) -> list[str]:
+    return [server.ping() for _ in range(2)]
+
+
+def _use_everything(trial: Trial, server: Server) -> bool:
+    """Tell whether all kinds of requests are answered, several times over."""
+    try:
+        return all(_use_each(trial, server) for _ in range(4))
+    except (BrokenError, OSError, ClosedError):
+        return False
+
+
+def _use_each(trial: Trial, server: Server) -> bool:
+    with server.connect() as connection:
+        answers = [
+            connection.ask("/echo/-", method="POST", body=b"x").status,
+            connection.ask("/stream-headers/-").status,
+        ]
+    if "http2" in trial.capabilities:
+        with server.connect() as connection:
+            client = Http2(trial, connection=connection)
+            answers += [client.ask("echo").status, client.ask("stream-headers").status]
+    if "websocket" in trial.capabilities:
+        with server.connect() as connection:
+            socket_ = WebSocket(trial, "ws-echo", connection=connection)
+            socket_.text("x")
+            socket_.receive()
+    return set(answers) == {200}
 
 
 @SUITE.case("X14", MUST, "SystemExit, KeyboardInterrupt and their like are a 500; the worker lives")

@@ -8,7 +8,7 @@ import signal
 import socket
 from typing import TYPE_CHECKING
 
-from conformance.case import MUST
+from conformance.case import MUST, SHOULD
 from conformance.client import ClosedError
 from conformance.faults.suite import SUITE
 from conformance.http2_client import Http2
@@ -265,6 +265,65 @@ def killed_parent(trial: Trial) -> None:
     with socket.socket() as taken:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         taken.bind(server.address)
+
+
+@SUITE.case(
+    "X06",
+    MUST,
+    "a worker whose event loop is stuck is replaced",
+    needs={"timers", "workers"},
+    on=Options(workers=2, environment=(("SPIKARD_WORKER_HEARTBEAT_TIMEOUT", "1"),)),
+)
+def stuck_worker(trial: Trial) -> None:
+    worker_pids(trial.server, 2)
+    connection = trial.connect()
+    connection.request(trial.target("block"))
+    stuck = trial.seen("blocking")
+    eventually(lambda: not alive(stuck), "the stuck worker lives", within=6)
+    check(connection.outcome() is None, "the request is answered")
+    worker_pids(trial.server, 2)
+
+
+@SUITE.case(
+    "X08",
+    SHOULD,
+    "a handler that ignores its cancellation does not keep the server from stopping",
+    needs={"timers"},
+)
+def stubborn_handler(trial: Trial) -> None:
+    server = trial.start(SHRUNK)
+    trial.connect(server=server).request(trial.target("hang", "/stubborn"))
+    trial.seen("called")
+    server.signal(signal.SIGTERM)
+    trial.seen("cancelled", timeout=STOP_SECONDS)
+    exit_code(server, within=2 * STOP_SECONDS)
+
+
+@SUITE.case("X20", MUST, "a full or closed standard output stops nothing")
+def deaf_output(trial: Trial) -> None:
+    for output in ("full", "closed"):
+        server = trial.start(Options(access_log=True, output=output))
+        connection = trial.connect(server=server)
+        for _ in range(2_000):
+            equal(connection.ask("/ping").status, 200, f"status with a {output} output")
+        server.signal(signal.SIGTERM)
+        equal(exit_code(server), 0, f"exit code with a {output} output")
+
+
+@SUITE.case(
+    "E14",
+    MUST,
+    "a stop is 1001 to the client of a WebSocket and to its application",
+    needs={"timers", "websocket"},
+)
+def websocket_told(trial: Trial) -> None:
+    server = trial.start(SHRUNK)
+    socket_ = WebSocket(trial, "ws-accept", connection=trial.connect(server=server))
+    server.signal(signal.SIGTERM)
+    equal(socket_.closed()[0], 1001, "close code")
+    message = trial.all_seen("message", count=2)[-1]
+    equal((message["type"], message["code"]), ("websocket.disconnect", 1001), "disconnect")
+    equal(exit_code(server), 0, "exit code")
 
 
 SUITE.left_out("X24", "reload under load", "rolling reload is a later issue")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+import trustme
 from websockets.sync.client import connect
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -19,9 +21,9 @@ PATIENCE = 20  # seconds, for anything that should happen at all
 
 
 @contextmanager
-def served(application: str):
+def served(application: str, *options: str):
     """Serve an example on a free port; yield its URL."""
-    command = [sys.executable, "-m", "spikard", application, "--port", "0"]
+    command = [sys.executable, "-m", "spikard", application, "--port", "0", *options]
     with subprocess.Popen(command, cwd=EXAMPLES, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr
@@ -82,6 +84,63 @@ def test_fastapi_application_answers_curl(shop):
         check=True,
     )
     assert done.stdout == '{"name":"tea","price":2.5}1\n2\n'
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    """Return the PEM file of an authority, with server.pem and server.key beside it."""
+    directory = tmp_path_factory.mktemp("tls")
+    made = trustme.CA()
+    certificate = made.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(directory / "server.key")
+    for pem in certificate.cert_chain_pems:
+        pem.write_to_path(directory / "server.pem", append=True)
+    made.cert_pem.write_to_path(directory / "authority.pem")
+    return directory / "authority.pem"
+
+
+@pytest.fixture(scope="module")
+def secure_shop(authority):
+    certificate, key = authority.with_name("server.pem"), authority.with_name("server.key")
+    with served(
+        "fastapi_app:app", "--ssl-certfile", str(certificate), "--ssl-keyfile", str(key)
+    ) as url:
+        assert url.startswith("https://")
+        yield url
+
+
+def test_fastapi_application_answers_http2_over_tls(secure_shop, authority):
+    context = ssl.create_default_context(cafile=authority)
+    with httpx.Client(base_url=secure_shop, verify=context, http2=True, timeout=PATIENCE) as client:
+        answers = [client.get("/items/1"), client.get("/count?to=3"), client.get("/items/x")]
+        stored = client.put("/items/2", json={"name": "milk", "price": 1})
+    assert {answer.http_version for answer in answers} == {"HTTP/2"}
+    assert [answer.status_code for answer in answers] == [200, 200, 422]
+    assert answers[1].text == "1\n2\n3\n"
+    assert stored.json()["name"] == "milk"
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+@pytest.mark.parametrize("version", ["1.1", "2"])
+def test_fastapi_application_answers_curl_over_tls(secure_shop, authority, version):
+    command = ["curl", "--silent", "--show-error", "--max-time", str(PATIENCE)]
+    command += [f"--http{version}", "--cacert", str(authority), "--write-out", "%{http_version}"]
+    done = subprocess.run(
+        [*command, f"{secure_shop}/items/1"],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=True,
+    )
+    assert done.stdout == '{"name":"tea","price":2.5}' + version
+
+
+def test_fastapi_application_takes_orders_over_tls(secure_shop, authority):
+    url = secure_shop.replace("https://", "wss://", 1) + "/orders"
+    context = ssl.create_default_context(cafile=authority)
+    with connect(url, ssl=context, open_timeout=PATIENCE, close_timeout=PATIENCE) as customer:
+        customer.send('{"number": 1, "count": 3}')
+        assert customer.recv(PATIENCE) == '{"number":1,"price":7.5}'
 
 
 def test_asgi_application_without_a_framework_answers():
