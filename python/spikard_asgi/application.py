@@ -28,6 +28,23 @@ def single_callable(application: Any) -> Application:
 
     Raises:
         TypeError: `application` cannot be called.
+
+    Example:
+        ```python
+        from spikard_asgi import single_callable
+
+
+        class Legacy:
+            def __init__(self, scope):
+                self.scope = scope
+
+            async def __call__(self, receive, send):
+                await send({"type": "http.response.start", "status": 204})
+                await send({"type": "http.response.body"})
+
+
+        application = single_callable(Legacy)  # async (scope, receive, send)
+        ```
     """
     if not callable(application):
         raise TypeError(f"expected an ASGI application, got {type(application).__name__}")

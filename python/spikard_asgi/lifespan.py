@@ -30,6 +30,32 @@ class Lifespan:
 
     Attributes:
         state: What the application stored; each request's scope gets a shallow copy.
+
+    Example:
+        ```python
+        import asyncio
+
+        from spikard_asgi import Lifespan
+
+
+        async def application(scope, receive, send):
+            assert scope["type"] == "lifespan"
+            await receive()
+            scope["state"]["pool"] = "a pool"
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+
+
+        async def main():
+            lifespan = Lifespan(application)
+            await lifespan.startup()
+            print(lifespan.state)
+            await lifespan.shutdown()
+
+
+        asyncio.run(main())
+        ```
     """
 
     def __init__(
