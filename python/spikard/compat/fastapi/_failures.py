@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from spikard._failures import Failures, debug_page, log_failure
-from spikard.compat.fastapi._planning import RefusedRequest
+from spikard.compat.fastapi._extraction import RefusedRequest
 from spikard.compat.fastapi.exceptions import (
     HTTPException,
     RequestValidationError,

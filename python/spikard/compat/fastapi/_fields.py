@@ -22,7 +22,19 @@ if TYPE_CHECKING:
 
     from spikard._violations import Error, Loc
 
-__all__ = ["Field", "FieldCodec", "adapter_of", "is_scalar", "is_sequence_type", "model_of"]
+__all__ = [
+    "ABSENT",
+    "Field",
+    "FieldCodec",
+    "adapter_of",
+    "inner_types",
+    "is_scalar",
+    "is_sequence_type",
+    "model_of",
+]
+
+ABSENT: Any = object()
+"""Stands for the value of a request that brings none; None may be a value."""
 
 _SCALAR_MODELS = (pydantic.BaseModel, Mapping, UploadFile)
 
@@ -73,6 +85,16 @@ def is_sequence_type(annotation: Any) -> bool:
         ):
             return True
     return False
+
+
+def inner_types(annotation: Any) -> list[Any]:
+    """Return the members of a type and the items of its lists."""
+    found: list[Any] = []
+    for member in members(annotation):
+        found.append(member)
+        if is_sequence_type(member):
+            found.extend(each for item in get_args(member) for each in members(item))
+    return found
 
 
 def model_of(annotation: Any) -> type[pydantic.BaseModel] | None:

@@ -9,18 +9,14 @@ from urllib.parse import quote
 import msgspec
 
 from spikard.app import Spikard
+from spikard.compat.fastapi._extraction import FastAPIExtractor, Refused, RefusedRequest
 from spikard.compat.fastapi._failures import (
     FastAPIFailures,
     detail_of,
     refusal_of,
     socket_failure,
 )
-from spikard.compat.fastapi._planning import (
-    FastAPIExtractor,
-    FastAPIPlanner,
-    Refused,
-    RefusedRequest,
-)
+from spikard.compat.fastapi._planning import FastAPIPlanner
 from spikard.compat.fastapi.exceptions import RequestValidationError
 from spikard.compat.fastapi.requests import Request
 from spikard.compat.fastapi.routing import APIRoute, APIRouter, Decorators, result_of, route_of

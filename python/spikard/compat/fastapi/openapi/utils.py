@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pydantic
 from pydantic.json_schema import GenerateJsonSchema
 
+from spikard.compat.fastapi._bodies import BodyCodec, ModelCodec
 from spikard.compat.fastapi._fields import Field, adapter_of, model_of
-from spikard.compat.fastapi._planning import BodyCodec, FastAPIPlanner, ModelCodec
+from spikard.compat.fastapi._planning import FastAPIPlanner
 from spikard.compat.fastapi._streams import item_type, streamed_as
 from spikard.compat.fastapi.params import Undefined
 from spikard.encoders import jsonable_encoder
