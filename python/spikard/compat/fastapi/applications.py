@@ -1,5 +1,8 @@
 """`FastAPI`: an application with FastAPI's meaning, frozen into the same routes as `Spikard`."""
 
+# The decorators take FastAPI's keywords, not Spikard's: overriding is the point.
+# pyright: reportIncompatibleMethodOverride=false, reportIncompatibleVariableOverride=false
+
 from __future__ import annotations
 
 import inspect

@@ -1,5 +1,9 @@
 """FastAPI's data structures: URLs with parts, addresses with names, files to await."""
 
+# FastAPI's meaning differs from Spikard's in what these methods return: overriding is the point.
+# pyright: reportIncompatibleMethodOverride=false, reportIncompatibleVariableOverride=false
+# pyright: reportUnnecessaryTypeIgnoreComment=false
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -96,40 +100,38 @@ class UploadFile(datastructures.UploadFile):
 
     __slots__ = ()
 
-    if not TYPE_CHECKING:
+    async def read(self, size: int = -1) -> bytes:  # type: ignore[override]
+        """Return up to ``size`` bytes from the current position."""
+        return await self.aread(size)
 
-        async def read(self, size: int = -1) -> bytes:
-            """Return up to ``size`` bytes from the current position."""
-            return await self.aread(size)
+    async def write(self, data: bytes) -> None:  # type: ignore[override]
+        """Write at the current position."""
+        await self.awrite(data)
 
-        async def write(self, data: bytes) -> None:
-            """Write at the current position."""
-            await self.awrite(data)
+    async def seek(self, offset: int) -> None:  # type: ignore[override]
+        """Move the position."""
+        await self.aseek(offset)
 
-        async def seek(self, offset: int) -> None:
-            """Move the position."""
-            await self.aseek(offset)
+    async def close(self) -> None:  # type: ignore[override]
+        """Close the file."""
+        await self.aclose()
 
-        async def close(self) -> None:
-            """Close the file."""
-            await self.aclose()
+    async def aread(self, size: int = -1) -> bytes:
+        """As `read`."""
+        return await self._call(self.file.read, size)
 
-        async def aread(self, size: int = -1) -> bytes:
-            """As `read`."""
-            return await self._call(self.file.read, size)
+    async def awrite(self, data: bytes) -> int:
+        """As `write`."""
+        self._size = None
+        return await self._call(self.file.write, data)
 
-        async def awrite(self, data: bytes) -> int:
-            """As `write`."""
-            self._size = None
-            return await self._call(self.file.write, data)
+    async def aseek(self, offset: int, whence: int = 0) -> int:
+        """As `seek`."""
+        return await self._call(self.file.seek, offset, whence)
 
-        async def aseek(self, offset: int, whence: int = 0) -> int:
-            """As `seek`."""
-            return await self._call(self.file.seek, offset, whence)
-
-        async def aclose(self) -> None:
-            """As `close`."""
-            await self._call(self.file.close)
+    async def aclose(self) -> None:
+        """As `close`."""
+        await self._call(self.file.close)
 
     @classmethod
     def of(cls, file: datastructures.UploadFile) -> UploadFile:

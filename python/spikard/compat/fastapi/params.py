@@ -45,6 +45,9 @@ _SAID_TO_PYDANTIC = (
     "decimal_places",
     "examples",
     "json_schema_extra",
+    "validate_default",
+    "union_mode",
+    "fail_fast",
 )
 
 
@@ -55,6 +58,7 @@ class FieldMarker(params.Marker):
         default: Used when the request has no value; ``...`` or nothing: required.
         default_factory: Called for a default instead.
         alias: The name on the wire; default the parameter's.
+        alias_priority: Accepted; of models' fields.
         validation_alias: Over `alias`.
         serialization_alias: Accepted; requests are not serialised.
         title: For the documentation, as the next ones.
@@ -79,6 +83,9 @@ class FieldMarker(params.Marker):
         deprecated: Marked so in the documentation.
         include_in_schema: Whether the documentation shows it.
         json_schema_extra: Further members of the schema.
+        validate_default: Accepted; defaults are trusted.
+        union_mode: How the member of a union is chosen, ``smart`` or ``left_to_right``.
+        fail_fast: Stop at the first item of a list that does not fit.
         embed: Body only: expect ``{"name": value}`` even for a single body parameter.
         media_type: Body only: what the documentation says.
         convert_underscores: Header only: ``user_agent`` is ``user-agent``.
@@ -94,6 +101,7 @@ class FieldMarker(params.Marker):
         *,
         default_factory: Callable[[], Any] | None = None,
         alias: str | None = None,
+        alias_priority: int | None = None,
         validation_alias: str | None = None,
         serialization_alias: str | None = None,
         title: str | None = None,
@@ -118,6 +126,9 @@ class FieldMarker(params.Marker):
         deprecated: bool | str | None = None,
         include_in_schema: bool = True,
         json_schema_extra: dict[str, Any] | None = None,
+        validate_default: bool | None = None,
+        union_mode: str | None = None,
+        fail_fast: bool | None = None,
         embed: bool | None = None,
         media_type: str | None = None,
         convert_underscores: bool = True,
@@ -134,7 +145,7 @@ class FieldMarker(params.Marker):
             embed=bool(embed),
             media_type=media_type or self.media,
         )
-        del serialization_alias
+        del alias_priority, serialization_alias  # of models' fields
         pattern = pattern if pattern is not None else regex
         said = locals()
         given = {name: said[name] for name in _SAID_TO_PYDANTIC if said[name] is not None}
@@ -156,6 +167,7 @@ if TYPE_CHECKING:
             *,
             default_factory: Callable[[], Any] | None = None,
             alias: str | None = None,
+            alias_priority: int | None = None,
             validation_alias: str | None = None,
             serialization_alias: str | None = None,
             title: str | None = None,
@@ -180,6 +192,9 @@ if TYPE_CHECKING:
             deprecated: bool | str | None = None,
             include_in_schema: bool = True,
             json_schema_extra: dict[str, Any] | None = None,
+            validate_default: bool | None = None,
+            union_mode: str | None = None,
+            fail_fast: bool | None = None,
             embed: bool | None = None,
             media_type: str | None = None,
             convert_underscores: bool = True,

@@ -1,5 +1,9 @@
 """FastAPI's `Request`: Spikard's, with Starlette's attributes."""
 
+# FastAPI's meaning differs from Spikard's in what these methods return: overriding is the point.
+# pyright: reportIncompatibleMethodOverride=false, reportIncompatibleVariableOverride=false
+# pyright: reportUnnecessaryTypeIgnoreComment=false
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
@@ -13,80 +17,74 @@ if TYPE_CHECKING:
 __all__ = ["HTTPConnection", "Request"]
 
 
-class Connection:
-    """What requests and WebSockets share beyond Spikard's classes."""
+class HTTPConnection(datastructures.Request):
+    """What requests and WebSockets share beyond Spikard's classes, for dependencies of both."""
 
     __slots__ = ()
 
-    if not TYPE_CHECKING:
+    @property
+    def url(self) -> URL:
+        """The absolute URL, as the client asked for it."""
+        return URL(super().url)
 
-        @property
-        def url(self) -> URL:
-            """The absolute URL, as the client asked for it."""
-            return URL(super().url)
+    @property
+    def client(self) -> Address | None:  # type: ignore[override]
+        """The peer."""
+        client = super().client
+        return None if client is None else Address(*client)
 
-        @property
-        def client(self) -> Address | None:
-            """The peer."""
-            client = super().client
-            return None if client is None else Address(*client)
+    def url_for(self, name: str, /, **params: Any) -> URL:
+        """Return the absolute URL of a named route."""
+        return URL(super().url_for(name, **params))
 
-        def url_for(self, name: str, /, **params: Any) -> URL:
-            """Return the absolute URL of a named route."""
-            return URL(super().url_for(name, **params))
+    @property
+    def base_url(self) -> URL:
+        """The URL of the application."""
+        url = self.url
+        return URL(f"{url.scheme}://{url.netloc}{self.root_path.rstrip('/')}/")
 
-        @property
-        def base_url(self) -> URL:
-            """The URL of the application."""
-            url = self.url
-            return URL(f"{url.scheme}://{url.netloc}{self.root_path.rstrip('/')}/")
-
-        @property
-        def scope(self) -> Mapping[str, Any]:
-            """What ASGI's scope says of the connection; a copy."""
-            is_socket = hasattr(self, "application_state")
-            scope = {
-                "type": "websocket" if is_socket else "http",
-                "http_version": self.http_version,
-                "scheme": self.scheme,
-                "path": self.path,
-                "raw_path": self.raw_path,
-                "query_string": self.query_string,
-                "root_path": self.root_path,
-                "headers": self.headers.raw,
-                "client": self.client,
-                "server": self.server,
-                "app": self.app,
-                "path_params": self.path_params,
-                "state": self.state,
-            }
-            if not is_socket:
-                scope["method"] = self.method
-            return scope
+    @property
+    def scope(self) -> Mapping[str, Any]:
+        """What ASGI's scope says of the connection; a copy."""
+        is_socket = hasattr(self, "application_state")
+        scope: dict[str, Any] = {
+            "type": "websocket" if is_socket else "http",
+            "http_version": self.http_version,
+            "scheme": self.scheme,
+            "path": self.path,
+            "raw_path": self.raw_path,
+            "query_string": self.query_string,
+            "root_path": self.root_path,
+            "headers": self.headers.raw,
+            "client": self.client,
+            "server": self.server,
+            "app": self.app,
+            "path_params": self.path_params,
+            "state": self.state,
+        }
+        if not is_socket:
+            scope["method"] = self.method
+        return scope
 
 
-class Request(Connection, datastructures.Request):
+class Request(HTTPConnection):
     """One HTTP request."""
 
     __slots__ = ()
 
-    if not TYPE_CHECKING:
+    def form(  # type: ignore[override]
+        self, **limits: Any
+    ) -> AwaitableForm:
+        """Return the form, to await or to open with ``async with``."""
+        return AwaitableForm(super().form())
 
-        def form(self, **limits: Any) -> AwaitableForm:
-            """Return the form, to await or to open with ``async with``."""
-            return AwaitableForm(super().form())
+    async def is_disconnected(self) -> bool:  # type: ignore[override]
+        """Return whether the client has gone."""
+        return super().is_disconnected()
 
-        async def is_disconnected(self) -> bool:
-            """Return whether the client has gone."""
-            return super().is_disconnected()
-
-        async def close(self) -> None:
-            """Close the uploaded files."""
-            await self.close_form()
-
-
-HTTPConnection = datastructures.Request
-"""What a dependency annotates that serves requests and WebSockets alike."""
+    async def close(self) -> None:
+        """Close the uploaded files."""
+        await self.close_form()
 
 
 class AwaitableForm:

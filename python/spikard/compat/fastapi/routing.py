@@ -1,11 +1,15 @@
 """FastAPI's `APIRouter` and `APIRoute`, registered as Spikard's routes."""
 
+# FastAPI's meaning differs from Spikard's in what these methods return: overriding is the point.
+# pyright: reportIncompatibleMethodOverride=false, reportIncompatibleVariableOverride=false
+# pyright: reportUnnecessaryTypeIgnoreComment=false
+
 from __future__ import annotations
 
 import inspect
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
 from spikard._signature import MISSING, read_signature
 from spikard.compat.fastapi._planning import FastAPIPlanner
@@ -18,6 +22,8 @@ from spikard.routing import BoundRoute, Route, Router
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from typing_extensions import Unpack
 
     from spikard.routing import Protocol
 
@@ -181,6 +187,60 @@ def path_names(path: str) -> dict[str, str | None]:
     return found
 
 
+class APIRouteOptions(TypedDict, total=False):
+    """Keywords of the route decorators, FastAPI's.
+
+    Attributes:
+        response_model: The type of plain results, over the return annotation; None for any.
+        status_code: Of a plain result.
+        tags: Groups in the documentation; strings or members of an `Enum`.
+        dependencies: ``Depends(f)`` each, run for their effect.
+        summary: Default the handler's name.
+        description: Default the docstring.
+        response_description: Of the answer to a plain result.
+        responses: Status or range → OpenAPI's object, with a ``model``.
+        deprecated: Marked so.
+        operation_id: Default made by `generate_unique_id_function`.
+        response_model_include: Only these fields.
+        response_model_exclude: All but these.
+        response_model_by_alias: Fields are called by their aliases.
+        response_model_exclude_unset: Without what was not set.
+        response_model_exclude_defaults: Without what has its default.
+        response_model_exclude_none: Without what is None.
+        include_in_schema: Whether the documentation shows it.
+        response_class: Makes the response of a plain result.
+        name: For ``url_path_for``.
+        callbacks: Routes that the API calls elsewhere.
+        openapi_extra: Merged into the operation.
+        generate_unique_id_function: Makes the ``operationId``.
+        max_body_size: Bytes, over the application's limit.
+    """
+
+    response_model: Any
+    status_code: int | None
+    tags: Sequence[Any] | None
+    dependencies: Sequence[Any] | None
+    summary: str | None
+    description: str | None
+    response_description: str
+    responses: dict[int | str, Any] | None
+    deprecated: bool | None
+    operation_id: str | None
+    response_model_include: Any
+    response_model_exclude: Any
+    response_model_by_alias: bool
+    response_model_exclude_unset: bool
+    response_model_exclude_defaults: bool
+    response_model_exclude_none: bool
+    include_in_schema: bool
+    response_class: type[Response] | None
+    name: str | None
+    callbacks: Sequence[Any] | None
+    openapi_extra: dict[str, Any] | None
+    generate_unique_id_function: Callable[[APIRoute], str] | None
+    max_body_size: int | None
+
+
 class Decorators(Router):
     """The verbs with FastAPI's keywords; an unknown one is a TypeError that names it."""
 
@@ -191,9 +251,9 @@ class Decorators(Router):
         path: str,
         *,
         methods: Iterable[str] | None = None,
-        **options: Any,
+        **options: Unpack[APIRouteOptions],
     ) -> Callable[[F], F]:
-        """Register a handler for several methods; see `add_api_route` for the keywords."""
+        """Register a handler for several methods; see `APIRouteOptions`."""
 
         def register(handler: F) -> F:
             self.add_api_route(path, handler, methods=methods, **options)
@@ -208,7 +268,7 @@ class Decorators(Router):
         endpoint: Callable[..., Any],
         *,
         methods: Iterable[str] | None = None,
-        **options: Any,
+        **options: Unpack[APIRouteOptions],
     ) -> None:
         """Register a handler.
 
@@ -216,7 +276,7 @@ class Decorators(Router):
             path: The template.
             endpoint: The handler.
             methods: Default GET.
-            options: FastAPI's: ``response_model``, ``status_code``, ``tags``, … (`OPTIONS`).
+            options: See `APIRouteOptions`.
 
         Raises:
             TypeError: An option is unknown.
@@ -237,69 +297,83 @@ class Decorators(Router):
         route.path = path
         self._entries.append(route)
 
-    if not TYPE_CHECKING:
+    def get(  # type: ignore[override]
+        self, path: str, **options: Unpack[APIRouteOptions]
+    ) -> Callable[[F], F]:
+        """Register a handler for GET."""
+        return self.api_route(path, methods=("GET",), **options)
 
-        def get(self, path: str, **options: Any) -> Callable[[F], F]:
-            """Register a handler for GET."""
-            return self.api_route(path, methods=("GET",), **options)
+    def post(  # type: ignore[override]
+        self, path: str, **options: Unpack[APIRouteOptions]
+    ) -> Callable[[F], F]:
+        """Register a handler for POST."""
+        return self.api_route(path, methods=("POST",), **options)
 
-        def post(self, path: str, **options: Any) -> Callable[[F], F]:
-            """Register a handler for POST."""
-            return self.api_route(path, methods=("POST",), **options)
+    def put(  # type: ignore[override]
+        self, path: str, **options: Unpack[APIRouteOptions]
+    ) -> Callable[[F], F]:
+        """Register a handler for PUT."""
+        return self.api_route(path, methods=("PUT",), **options)
 
-        def put(self, path: str, **options: Any) -> Callable[[F], F]:
-            """Register a handler for PUT."""
-            return self.api_route(path, methods=("PUT",), **options)
+    def patch(  # type: ignore[override]
+        self, path: str, **options: Unpack[APIRouteOptions]
+    ) -> Callable[[F], F]:
+        """Register a handler for PATCH."""
+        return self.api_route(path, methods=("PATCH",), **options)
 
-        def patch(self, path: str, **options: Any) -> Callable[[F], F]:
-            """Register a handler for PATCH."""
-            return self.api_route(path, methods=("PATCH",), **options)
+    def delete(  # type: ignore[override]
+        self, path: str, **options: Unpack[APIRouteOptions]
+    ) -> Callable[[F], F]:
+        """Register a handler for DELETE."""
+        return self.api_route(path, methods=("DELETE",), **options)
 
-        def delete(self, path: str, **options: Any) -> Callable[[F], F]:
-            """Register a handler for DELETE."""
-            return self.api_route(path, methods=("DELETE",), **options)
+    def head(  # type: ignore[override]
+        self, path: str, **options: Unpack[APIRouteOptions]
+    ) -> Callable[[F], F]:
+        """Register a handler for HEAD."""
+        return self.api_route(path, methods=("HEAD",), **options)
 
-        def head(self, path: str, **options: Any) -> Callable[[F], F]:
-            """Register a handler for HEAD."""
-            return self.api_route(path, methods=("HEAD",), **options)
+    def options(  # type: ignore[override]
+        self, path: str, **options: Unpack[APIRouteOptions]
+    ) -> Callable[[F], F]:
+        """Register a handler for OPTIONS."""
+        return self.api_route(path, methods=("OPTIONS",), **options)
 
-        def options(self, path: str, **options: Any) -> Callable[[F], F]:
-            """Register a handler for OPTIONS."""
-            return self.api_route(path, methods=("OPTIONS",), **options)
+    def trace(  # type: ignore[override]
+        self, path: str, **options: Unpack[APIRouteOptions]
+    ) -> Callable[[F], F]:
+        """Register a handler for TRACE."""
+        return self.api_route(path, methods=("TRACE",), **options)
 
-        def trace(self, path: str, **options: Any) -> Callable[[F], F]:
-            """Register a handler for TRACE."""
-            return self.api_route(path, methods=("TRACE",), **options)
+    def route(  # type: ignore[override]
+        self,
+        path: str,
+        methods: Iterable[str] | None = None,
+        name: str | None = None,
+        include_in_schema: bool = False,
+    ) -> Callable[[F], F]:
+        """Register a handler of a bare request, as Starlette's ``route``."""
 
-        def route(
-            self,
-            path: str,
-            methods: Iterable[str] | None = None,
-            name: str | None = None,
-            include_in_schema: bool = False,
-        ) -> Callable[[F], F]:
-            """Register a handler of a bare request, as Starlette's ``route``."""
+        def register(handler: F) -> F:
+            self.add_route(path, handler, methods, name, include_in_schema)
+            return handler
 
-            def register(handler: F) -> F:
-                self.add_route(path, handler, methods, name, include_in_schema)
-                return handler
+        return register
 
-            return register
+    def websocket(  # type: ignore[override]
+        self,
+        path: str,
+        name: str | None = None,
+        *,
+        dependencies: Sequence[Any] | None = None,
+    ) -> Callable[[F], F]:
+        """Register a WebSocket handler."""
 
-        def websocket(
-            self,
-            path: str,
-            name: str | None = None,
-            *,
-            dependencies: Sequence[Any] | None = None,
-        ) -> Callable[[F], F]:
-            """Register a WebSocket handler."""
+        def register(handler: F) -> F:
+            self.add_api_websocket_route(path, handler, name, dependencies=dependencies)
+            return handler
 
-            def register(handler: F) -> F:
-                self.add_api_websocket_route(path, handler, name, dependencies=dependencies)
-                return handler
-
-            return register
+        return register
 
     def add_route(
         self,
@@ -386,37 +460,11 @@ class Decorators(Router):
     events: list[tuple[str, Callable[..., Any]]]
 
 
-OPTIONS = frozenset(
-    {
-        "response_model",
-        "status_code",
-        "tags",
-        "dependencies",
-        "summary",
-        "description",
-        "response_description",
-        "responses",
-        "deprecated",
-        "operation_id",
-        "response_model_include",
-        "response_model_exclude",
-        "response_model_by_alias",
-        "response_model_exclude_unset",
-        "response_model_exclude_defaults",
-        "response_model_exclude_none",
-        "include_in_schema",
-        "response_class",
-        "name",
-        "callbacks",
-        "openapi_extra",
-        "generate_unique_id_function",
-        "max_body_size",
-    }
-)
+OPTIONS = frozenset(APIRouteOptions.__annotations__)
 """Keywords of the decorators."""
 
 
-def _check_options(options: dict[str, Any]) -> None:
+def _check_options(options: Any) -> None:
     unknown = sorted(set(options) - OPTIONS)
     if unknown:
         raise TypeError(f"a route got an unexpected keyword argument {unknown[0]!r}")
