@@ -20,6 +20,7 @@ from spikard._result import mentions_stream, result_type
 from spikard._signature import MISSING
 from spikard.config import OpenApiConfig, ServerConfig
 from spikard.responses import RedirectResponse, Response
+from spikard.routing import media_type_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -149,6 +150,7 @@ class _Builder:
             if body is not None:
                 made["requestBody"] = body
         made["responses"] = self._responses(route, method, name)
+        self._later.append(lambda _: merge(made, options.get("openapi_extra") or {}))
         if options.get("deprecated"):
             made["deprecated"] = True
         security = self._security(route)
@@ -284,7 +286,9 @@ class _Builder:
         """Return the response of a plain result, and its status where the type fixes one."""
         options = route.options
         status = options.get("status_code", 200)
-        made: dict[str, Any] = {"description": _phrase(status)}
+        made: dict[str, Any] = {
+            "description": options.get("response_description") or _phrase(status)
+        }
         if method == "HEAD" or status in (204, 205, 304) or status < 200:
             return None, made
         if route.route.protocol == "sse":
@@ -297,7 +301,7 @@ class _Builder:
             made["content"] = {"text/event-stream": content}
             return None, made
         returns: Any = options.get("response_model", route.route.signature.returns)
-        media = options.get("media_type")
+        media = media_type_of(options)
         response_schema = options.get("response_schema")
         if response_schema is not None:
             from typing import Annotated
@@ -410,6 +414,18 @@ class _Builder:
                 scheme["bearerFormat"] = given.bearer_format
             made[name] = scheme
         return made
+
+
+def merge(target: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Merge objects into objects, add arrays to arrays, and replace everything else."""
+    for name, value in changes.items():
+        known = target.get(name)
+        if isinstance(known, dict) and isinstance(value, dict):
+            merge(known, value)
+        elif isinstance(known, list) and isinstance(value, list):
+            target[name] = known + value
+        else:
+            target[name] = value
 
 
 def _given(config: Any, *names: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from spikard._hooks import HookTable
 from spikard._plan import Planner
+from spikard._projection import projected
 from spikard._result import Result
 from spikard._signature import MISSING, Signature, read_signature
 from spikard.exceptions import RegistrationError, RouteError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from spikard._plan import Plan
+    from spikard.responses import Response
 
 __all__ = ["APIRouter", "BoundRoute", "Mark", "Route", "RouteOptions", "Router", "parse_template"]
 
@@ -48,6 +50,15 @@ class RouteOptions(TypedDict, total=False):
         deprecated: Marked so in the documentation.
         responses: Status → ``{"description", "model"}`` (or the model) of further answers.
         response_model: The type of plain results, over the return annotation.
+        response_model_include: Names of the only members to send; of each item of a list.
+        response_model_exclude: Names of members not to send.
+        response_model_exclude_none: Leave out what is None.
+        response_model_exclude_unset: Leave out what was not set; Pydantic models only.
+        response_model_exclude_defaults: Leave out defaults; Pydantic models only.
+        response_model_by_alias: ``False`` sends the names of fields; Pydantic models only.
+        response_class: Its media type is that of plain results.
+        response_description: Of plain results, in the documentation.
+        openapi_extra: Merged into the operation of the documentation.
         include_in_schema: Whether the documentation shows the route.
         dependencies: Factories (``Depends(f)``) that run for their effect.
         operation_id: OpenAPI's; default made of name, path and method.
@@ -72,6 +83,15 @@ class RouteOptions(TypedDict, total=False):
     deprecated: bool
     responses: dict[int, Any]
     response_model: Any
+    response_model_include: Any
+    response_model_exclude: Any
+    response_model_exclude_none: bool
+    response_model_exclude_unset: bool
+    response_model_exclude_defaults: bool
+    response_model_by_alias: bool
+    response_class: type[Response]
+    response_description: str
+    openapi_extra: dict[str, Any]
     include_in_schema: bool
     dependencies: Sequence[Any]
     operation_id: str
@@ -598,13 +618,26 @@ def make_route(
         from spikard._schemas import JsonSchema
 
         declared = Annotated[Any, JsonSchema(response_schema)]
+    model = options.get("response_model", declared)
     result = Result(
-        options.get("response_model", declared),
-        owner=signature.owner,
-        status_code=status,
-        media_type=options.get("media_type"),
+        model, owner=signature.owner, status_code=status, media_type=media_type_of(options)
     )
+    result.encode = projected(result.encode, model, {**options}, signature.owner)
     return Route(verbs, path, handler, signature, options, names, result, protocol)
+
+
+def media_type_of(options: RouteOptions) -> str | None:
+    """Return the media type that the options give plain results, None for the default.
+
+    Raises:
+        RegistrationError: A response class that is more than a media type.
+    """
+    cls = options.get("response_class")
+    if cls is not None and cls.media_type is None:
+        raise RegistrationError(
+            f"response_class {cls.__name__}: has no media type; return a {cls.__name__} instead"
+        )
+    return options.get("media_type") or (cls.media_type if cls is not None else None)
 
 
 def _checked_prefix(prefix: str) -> str:

@@ -203,6 +203,31 @@ def test_pages_are_on_by_default_and_can_be_off() -> None:
     assert [off.get(path).status_code for path in ("/docs", "/redoc", "/openapi.json")] == [404] * 3
 
 
+def test_what_differs_from_fastapi_is_as_documented() -> None:
+    app = FastAPI()
+
+    @app.get("/items/{name}")
+    async def one(name: str) -> str:
+        return f"one {name}"
+
+    @app.get("/items/all")
+    async def every() -> str:
+        return "all"
+
+    @app.get("/numbers/{number:int}")
+    async def number(number: int) -> int:
+        return number
+
+    @app.post("/body")
+    async def body(value: list[int]) -> list[int]:
+        return value
+
+    client = TestClient(app)
+    assert client.get("/items/all").json() == "all"
+    assert client.get("/numbers/x").status_code == 422
+    assert client.post("/body", content=b"[1]").json() == [1]
+
+
 def test_exceptions_reach_the_test_unless_asked_not_to() -> None:
     app = FastAPI()
 

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict, TypeVar
 
+from spikard._projection import PROJECTIONS
 from spikard._signature import MISSING, read_signature
 from spikard.compat.fastapi._planning import FastAPIPlanner
 from spikard.compat.fastapi._results import FastAPIResult
@@ -32,8 +33,6 @@ __all__ = ["APIRoute", "APIRouter"]
 F = TypeVar("F", bound="Callable[..., Any]")
 
 _PARAMETER = re.compile(r"\{([^{}:]*)(?::[^{}]*)?\}")
-
-_DUMP = ("include", "exclude", "by_alias", "exclude_unset", "exclude_defaults", "exclude_none")
 
 
 def default_unique_id(route: APIRoute) -> str:
@@ -136,7 +135,7 @@ def result_of(route: APIRoute) -> FastAPIResult:
     options: dict[str, Any] = {**route.options}
     dump = {
         name: options[f"response_model_{name}"]
-        for name in _DUMP
+        for name in PROJECTIONS
         if f"response_model_{name}" in options
     }
     dump.setdefault("by_alias", True)

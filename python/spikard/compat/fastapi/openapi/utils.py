@@ -20,6 +20,7 @@ from spikard.compat.fastapi._planning import FastAPIPlanner
 from spikard.compat.fastapi._streams import item_type, streamed_as
 from spikard.compat.fastapi.params import Undefined
 from spikard.encoders import jsonable_encoder
+from spikard.openapi import merge
 from spikard.responses import JSONResponse
 
 if TYPE_CHECKING:
@@ -197,7 +198,7 @@ class _Builder:
         made["responses"] = self._responses(route, plan, body is not None)
         extra = options.get("openapi_extra")
         if extra:
-            _merge(made, extra)
+            merge(made, extra)
         return made
 
     def _security(self, plan: Plan) -> list[dict[str, list[str]]]:
@@ -326,7 +327,7 @@ class _Builder:
                 schema.update(given_schema)
         phrase = _RANGES.get(status) or (_phrase(int(status)) if status.isdigit() else None)
         description = declared.get("description") or known.get("description") or phrase
-        _merge(known, declared)
+        merge(known, declared)
         known["description"] = description or "Additional Response"
 
 
@@ -404,18 +405,6 @@ def _examples(marker: Any) -> dict[str, Any]:
         return {"examples": jsonable_encoder(examples)}
     example = getattr(marker, "example", Undefined)
     return {} if example is Undefined else {"example": jsonable_encoder(example)}
-
-
-def _merge(target: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Merge dicts into dicts, add lists to lists, and replace everything else."""
-    for name, value in changes.items():
-        known = target.get(name)
-        if isinstance(known, dict) and isinstance(value, dict) and known is not value:
-            _merge(known, value)
-        elif isinstance(known, list) and isinstance(value, list):
-            target[name] = known + value
-        else:
-            target[name] = value
 
 
 def _drop_null_defaults(schema: Any) -> None:
