@@ -254,6 +254,18 @@ def second_signal(trial: Trial) -> None:
         equal(exit_code(server, within=2), 1, "exit code")
 
 
+@SUITE.case("X23-quit", MUST, "SIGQUIT stops at once", needs={"timers", "workers"})
+def quit_signal(trial: Trial) -> None:
+    for workers in (1, 2):
+        server = trial.start(Options(workers=workers))
+        trial.new_tag()
+        waiting = trial.connect(server=server)
+        waiting.request(trial.target("part-then-wait"))
+        trial.seen("sent-first")
+        server.signal(signal.SIGQUIT)
+        equal(exit_code(server, within=3), 1, f"exit code with {workers} workers")
+
+
 @SUITE.case(
     "X26", MUST, "workers end when the parent is killed, and the port is free", needs=WORKERS
 )

@@ -316,6 +316,8 @@ def run_worker(
 ) -> int:
     """Serve until SIGTERM or SIGINT, on this thread, which must be the main one.
 
+    SIGQUIT stops at once, as a second signal does.
+
     Args:
         load: Returns the application; called once the loop exists.
         config: See `Server`.
@@ -393,8 +395,14 @@ async def _serve_until_signal(
             server.stop_now()
             starting.cancel()
 
+    def on_quit() -> None:
+        on_signal()
+        on_signal()
+
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    if not is_supervised:  # from a terminal it reaches the workers too
+        loop.add_signal_handler(signal.SIGQUIT, on_quit)
     loop.add_signal_handler(signal.SIGHUP, server.reload_tls)
     try:
         await starting
