@@ -419,6 +419,38 @@ def test_serve_finishes_requests_in_flight_when_it_is_cancelled(run):
 
 
 @pytest.mark.parametrize("run", loops())
+def test_files_are_sent_by_path_and_by_descriptor(run, tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(bytes(range(256)) * 1000)
+
+    async def app(scope, receive, send):
+        assert {"http.response.pathsend", "http.response.zerocopysend"} <= {*scope["extensions"]}
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        if scope["path"] == "/path":
+            await send({"type": "http.response.pathsend", "path": str(path)})
+            return
+        with path.open("rb") as file:
+            file.seek(256)
+            part = {"type": "http.response.zerocopysend", "file": file}
+            await send({**part, "count": 100_000, "more_body": True})
+            assert file.tell() == 100_256
+            await send(part)
+
+    async def main() -> None:
+        async with (
+            served(on_http(app), ANY_PORT) as url,
+            httpx.AsyncClient(timeout=PATIENCE) as client,
+        ):
+            whole = await client.get(f"{url}/path")
+            rest = await client.get(f"{url}/descriptor")
+        assert whole.headers["content-length"] == "256000"
+        assert whole.content == path.read_bytes()
+        assert rest.content == path.read_bytes()[256:]
+
+    run(main())
+
+
+@pytest.mark.parametrize("run", loops())
 def test_serve_raises_what_the_start_up_raised(run):
     async def app(scope, receive, send):
         await receive()
