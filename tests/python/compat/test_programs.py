@@ -6,6 +6,7 @@ once with ``fastapi`` in its import lines replaced; then both get the same reque
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib
 import json
@@ -170,6 +171,35 @@ def test_answers_of_the_server_are_the_same(name: str) -> None:
         ) as client,
     ):
         compare(name, answers(name, FRAMEWORKS[0]), answers(name, ours, client))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_answers_under_an_asgi_host_are_the_same(name: str) -> None:
+    ours = FRAMEWORKS[1]
+    if name in PENDING:
+        pytest.skip(PENDING[name])
+    compare(
+        name, answers(name, FRAMEWORKS[0]), answers(name, ours, Hosted(program(name, ours).app))
+    )
+
+
+class Hosted:
+    """A client of an application that some ASGI server runs: httpx is that server."""
+
+    def __init__(self, app: Any) -> None:
+        self._transport = httpx.ASGITransport(app)
+
+    def request(self, method: str, url: str, **options: Any) -> httpx.Response:
+        async def send() -> httpx.Response:
+            async with httpx.AsyncClient(
+                transport=self._transport,
+                base_url="http://testserver",
+                headers={"user-agent": "testclient"},
+                follow_redirects=True,
+            ) as client:
+                return await client.request(method, url, **options)
+
+        return asyncio.run(send())
 
 
 class Rerouted(httpx.HTTPTransport):
