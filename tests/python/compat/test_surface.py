@@ -278,3 +278,24 @@ def test_event_is_one_line_where_it_must_be() -> None:
         ServerSentEvent(event="a\nb")
     with pytest.raises(ValueError, match="not both"):
         ServerSentEvent(data=1, raw_data="1")
+
+
+def test_plain_parameters_stay_with_the_server() -> None:
+    """Pydantic is asked only for what the server does not convert by itself."""
+    app = FastAPI()
+
+    @app.get("/items/{number}")
+    async def handler(
+        number: int, q: str = "x", size: Annotated[int, Query(ge=1)] = 1, flag: bool = False
+    ) -> dict[str, Any]:
+        return {"number": number}
+
+    spec = app.freeze()[0]
+    assert [(each.name, each.kind) for each in spec.args] == [
+        ("number", "int"),
+        ("q", "str"),
+        ("size", "convert"),
+        ("flag", "bool"),
+    ]
+    assert spec.call is handler
+    assert spec.simple
