@@ -27,6 +27,9 @@ _HINTS = {
 }
 
 
+_FIRST_ACTIVATED = 3
+
+
 class ListenError(Exception):
     """The server cannot listen where it should; the message says why in one line."""
 
@@ -65,22 +68,51 @@ def bind(config: ServerConfig) -> Listeners:
     """
     scheme = "http" if config.tls is None else "https"
     if config.fd is not None:
-        return _inherited(config, scheme)
+        return _inherited(config, scheme, [config.fd])
     if config.uds is not None:
         return _unix(config, scheme)
+    activated = _activated()
+    if activated:
+        return _inherited(config, scheme, activated)
     return _tcp(config, scheme)
 
 
-def _inherited(config: ServerConfig, scheme: str) -> Listeners:
-    try:
-        shared = socket.socket(fileno=os.dup(config.fd))  # type: ignore[arg-type] # checked above
-        shared.listen(config.backlog)
-        name = shared.getsockname()
-    except OSError as error:
-        raise ListenError(f"cannot listen on descriptor {config.fd}: {error.strerror}") from None
-    shared.setblocking(False)
+def _activated() -> list[int]:
+    """Return the descriptors that systemd hands over to a service with a socket unit.
+
+    They begin at 3; `LISTEN_FDS` says how many, `LISTEN_PID` for whom (sd_listen_fds(3)). The
+    variables are taken out of the environment, because what the application starts is not meant.
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()):
+        return []
+    number = os.environ.get("LISTEN_FDS", "0")
+    for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"):
+        os.environ.pop(name, None)
+    if not number.isdecimal():
+        raise ListenError(f"LISTEN_FDS: expected a number of descriptors, got {number!r}")
+    descriptors = [*range(_FIRST_ACTIVATED, _FIRST_ACTIVATED + int(number))]
+    for descriptor in descriptors:
+        with suppress(OSError):  # one that is not open is named later
+            os.set_inheritable(descriptor, False)
+    return descriptors
+
+
+def _inherited(config: ServerConfig, scheme: str, descriptors: list[int]) -> Listeners:
+    shared: list[socket.socket] = []
+    with ExitStack() as opened:
+        for descriptor in descriptors:
+            try:
+                shared.append(socket.socket(fileno=os.dup(descriptor)))
+                opened.callback(shared[-1].close)
+                shared[-1].listen(config.backlog)
+            except OSError as error:
+                reason = error.strerror
+                raise ListenError(f"cannot listen on descriptor {descriptor}: {reason}") from None
+            shared[-1].setblocking(False)
+        opened.pop_all()
+    name = shared[0].getsockname()
     url = f"unix:{name}" if isinstance(name, str) else _url(scheme, name[0], name[1])
-    return Listeners(per_worker=[[shared]] * config.workers, url=url)
+    return Listeners(per_worker=[shared] * config.workers, url=url)
 
 
 def _unix(config: ServerConfig, scheme: str) -> Listeners:

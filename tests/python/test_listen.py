@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
+import subprocess
 import sys
 
 import pytest
@@ -121,6 +123,59 @@ def test_inherited_descriptor_is_shared_by_the_workers(bind):
     with socket.create_server(("127.0.0.1", 0)) as given:
         listeners = bind(fd=given.fileno(), workers=2)
         assert port_of(listeners) == given.getsockname()[1]
+
+
+ACTIVATED = """
+import os, sys
+from spikard._listen import ListenError, bind
+from spikard.config import ServerConfig
+
+os.environ["LISTEN_PID"] = str(os.getpid())  # the service manager knows it before it starts us
+try:
+    listeners = bind(ServerConfig(workers=2))
+except ListenError as error:
+    sys.exit(str(error))
+assert not {name for name in os.environ if name.startswith("LISTEN_")}
+print([[item.getsockname() for item in items] for items in listeners.per_worker])
+"""
+
+
+def activated(*sockets: socket.socket, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a program that finds these sockets at descriptor 3 and above."""
+    moves = "".join(f"{3 + index}<&{item.fileno()} " for index, item in enumerate(sockets))
+    return subprocess.run(
+        ["bash", "-c", f'exec "$@" {moves}', "bash", sys.executable, "-c", ACTIVATED],
+        pass_fds=[item.fileno() for item in sockets],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=20,
+    )
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash moves the descriptors")
+def test_sockets_of_a_service_manager_are_shared_by_the_workers():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as first,
+        socket.create_server(("127.0.0.1", 0)) as second,
+    ):
+        names = [first.getsockname(), second.getsockname()]
+        done = activated(first, second, LISTEN_FDS="2", LISTEN_FDNAMES="a:b")
+    assert (done.stdout, done.stderr) == (f"{[names, names]}\n", "")
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="bash moves the descriptors")
+def test_what_a_service_manager_did_not_hand_over_is_refused():
+    assert "descriptor 3: " in activated(LISTEN_FDS="1").stderr
+    assert "LISTEN_FDS: expected a number" in activated(LISTEN_FDS="many").stderr
+
+
+def test_sockets_for_another_process_are_left_alone(bind, monkeypatch):
+    monkeypatch.setenv("LISTEN_PID", str(os.getppid()))
+    monkeypatch.setenv("LISTEN_FDS", "1")
+    listeners = bind(port=0)
+    assert listeners.url == f"http://127.0.0.1:{port_of(listeners)}"
+    assert os.environ["LISTEN_FDS"] == "1"
 
 
 def test_descriptor_that_is_no_socket_is_refused(bind):
