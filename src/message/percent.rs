@@ -33,8 +33,10 @@ pub enum DecodeError {
 ///
 /// A [`DecodeError`]: a bad escape, a raw non-ASCII or control byte, not UTF-8 after decoding, NUL.
 pub fn decode_path(raw: &str) -> Result<Cow<'_, str>, DecodeError> {
-    if raw.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
-        return Ok(Cow::Borrowed(raw)); // most are a number or a word
+    // Most are numbers and words.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'_');
+    if raw.bytes().all(is_plain) {
+        return Ok(Cow::Borrowed(raw));
     }
     refuse_raw_bytes(raw)?;
     let decoded = decode(raw, Plus::Literal)?;

@@ -15,7 +15,7 @@ use std::path::Path;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -323,7 +323,7 @@ impl Passage {
         id: RouteId,
         limits: Limits,
         websocket: &Settings,
-        exchange: E,
+        mut exchange: E,
     ) -> Called {
         let native = Arc::clone(&self.native);
         let Some(endpoint) = native.endpoint(id) else {
@@ -333,12 +333,32 @@ impl Passage {
             let callee = websocket::Callee::Endpoint(id);
             return self.converse(callee, websocket, limits);
         }
-        if endpoint.body.is_some() || self.slots.is_some() {
-            return Called::waiting(self.handle_later(id, limits, exchange));
+        let mut body = endpoint
+            .body
+            .is_some()
+            .then(|| Collecting::new(limits.max_body_bytes));
+        // A small body usually came with its head.
+        let mut unwatched = Context::from_waker(Waker::noop());
+        let is_there = body
+            .as_mut()
+            .is_none_or(|body| body.poll(&mut exchange, &mut unwatched).is_ready());
+        if !is_there || self.slots.is_some() {
+            return Called::waiting(self.handle_later(id, limits, body, exchange));
         }
-        match self.start(endpoint, None, limits, exchange) {
+        let body = match body.map(Collecting::finish).transpose() {
+            Ok(body) => body,
+            Err(error) => return Called::Answered(self.refuse_body(error)),
+        };
+        match self.start(endpoint, body.as_ref(), limits, exchange) {
             Step::Replied(reply) if reply.file.is_none() => Called::Answered(self.give(reply)),
             step => Called::waiting(self.handle_rest(id, step, limits)),
+        }
+    }
+
+    fn refuse_body(self, error: BodyError) -> Answer {
+        match error {
+            BodyError::TooLarge { limit } => self.give(Reply::plain(payload_too_large(limit))),
+            _ => Answer::Abort,
         }
     }
 
@@ -346,22 +366,19 @@ impl Passage {
         mut self,
         id: RouteId,
         limits: Limits,
+        mut body: Option<Collecting>,
         mut exchange: E,
     ) -> Answer {
         let native = Arc::clone(&self.native);
         let Some(endpoint) = native.endpoint(id) else {
             return Answer::Abort;
         };
-        let body = if endpoint.body.is_some() {
-            match collect(&mut exchange, limits.max_body_bytes).await {
-                Ok(body) => Some(body),
-                Err(BodyError::TooLarge { limit }) => {
-                    return self.give(Reply::plain(payload_too_large(limit)));
-                }
-                Err(_) => return Answer::Abort,
-            }
-        } else {
-            None
+        if let Some(body) = &mut body {
+            poll_fn(|cx| body.poll(&mut exchange, cx)).await;
+        }
+        let body = match body.map(Collecting::finish).transpose() {
+            Ok(body) => body,
+            Err(error) => return self.refuse_body(error),
         };
         // After the body: a client that sends slowly takes nobody's place.
         if let Some(slots) = self.slots.take() {
@@ -690,22 +707,52 @@ enum Explained<'py> {
     Result(Bound<'py, PyAny>),
 }
 
-/// Reads the whole body.
-async fn collect<E: Exchange>(exchange: &mut E, limit: Option<u64>) -> Result<Bytes, BodyError> {
-    let mut limit = BodyLimit::new(limit);
-    let mut whole = BytesMut::new();
-    while !exchange.is_body_end() {
-        let Some(piece) = poll_fn(|cx| exchange.poll_body(cx)).await else {
-            break;
-        };
-        let piece = piece?;
-        limit.admit(&piece)?;
-        if whole.is_empty() && exchange.is_body_end() {
-            return Ok(piece);
+/// Reads a body to its end.
+struct Collecting {
+    limit: BodyLimit,
+    pieces: BytesMut,
+    whole: Option<Result<Bytes, BodyError>>,
+}
+
+impl Collecting {
+    fn new(limit: Option<u64>) -> Self {
+        Self {
+            limit: BodyLimit::new(limit),
+            pieces: BytesMut::new(),
+            whole: None,
         }
-        whole.extend_from_slice(&piece);
     }
-    Ok(whole.freeze())
+
+    fn poll<E: Exchange>(&mut self, exchange: &mut E, cx: &mut Context<'_>) -> Poll<()> {
+        if self.whole.is_none() {
+            self.whole = Some(ready!(self.poll_whole(exchange, cx)));
+        }
+        Poll::Ready(())
+    }
+
+    fn poll_whole<E: Exchange>(
+        &mut self,
+        exchange: &mut E,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Bytes, BodyError>> {
+        while !exchange.is_body_end() {
+            let Some(piece) = ready!(exchange.poll_body(cx)) else {
+                break;
+            };
+            let piece = piece?;
+            self.limit.admit(&piece)?;
+            if self.pieces.is_empty() && exchange.is_body_end() {
+                return Poll::Ready(Ok(piece)); // nothing to copy
+            }
+            self.pieces.extend_from_slice(&piece);
+        }
+        Poll::Ready(Ok(self.pieces.split().freeze()))
+    }
+
+    /// What was read, once `poll` is ready.
+    fn finish(self) -> Result<Bytes, BodyError> {
+        self.whole.unwrap_or(Err(BodyError::Gone))
+    }
 }
 
 /// Runs `work` on the runtime's blocking pool.
@@ -765,7 +812,7 @@ impl Body for Followed {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
         if let Some(inlet) = &self.inlet {
             inlet.drive(cx);

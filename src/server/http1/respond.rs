@@ -16,7 +16,9 @@ use hyper::body::Incoming;
 use hyper::service::Service;
 
 use super::super::access_log::Entry;
-use super::super::application::{Answer, AnswerFuture, Application, Called, Fault, UpgradeHandler};
+use super::super::application::{
+    Answer, AnswerFuture, Application, Called, Exchange, Fault, UpgradeHandler,
+};
 use super::super::planted;
 use super::super::response::{Measured, bare};
 use super::Shared;
@@ -35,24 +37,6 @@ impl<A: Application> Answerer<A> {
     /// Answers the requests of one connection.
     pub(super) fn new(app: Rc<A>, shared: Rc<Shared>) -> Self {
         Self { app, shared }
-    }
-
-    /// Calls the application, unless the request is refused before that.
-    fn ask(
-        &self,
-        finishing: &Finishing<A>,
-        refused: Option<HandshakeError>,
-        head: Head,
-        exchange: Http1Exchange,
-    ) -> Called {
-        if let Some(error) = refused {
-            return Called::Answered(Answer::Response(refused_handshake(error)));
-        }
-        if let Some(fault) = self.shared.fault.get() {
-            return Called::Answered(Answer::Response(refusal(fault)));
-        }
-        catch_unwind(AssertUnwindSafe(|| self.app.call(head, exchange)))
-            .unwrap_or_else(|_| Called::Answered(finishing.panicked()))
     }
 }
 
@@ -86,18 +70,25 @@ impl<A: Application> Service<Request<Incoming>> for Answerer<A> {
             is_head: parts.method == Method::HEAD,
             handshake,
         };
+        if let Some(error) = refused {
+            return finishing.answered(Answer::Response(refused_handshake(error)));
+        }
         let is_websocket = finishing.handshake.is_some();
         let exchange = Http1Exchange::new(incoming, &parts, is_websocket, Rc::clone(shared));
         let head = Head::new(parts, Arc::clone(&shared.connection));
-        match self.ask(&finishing, refused, head, exchange) {
-            Called::Answered(answer) => Answering::Answered(Some(finishing.finish(answer))),
-            Called::Waiting(call) => Answering::Waiting(Some((call, finishing))),
+        if exchange.is_body_end() {
+            finishing.ask(head, exchange)
+        } else {
+            Answering::Unasked(Some((head, exchange, finishing)))
         }
     }
 }
 
 /// The way from a request to its response.
 pub(super) enum Answering<A: Application> {
+    /// The request has a body: hyper looks for its first bytes before it polls this, so the
+    /// application finds them when it is called and need not wait.
+    Unasked(Option<(Head, Http1Exchange, Finishing<A>)>),
     /// The application answered at once.
     Answered(Option<Result<Response<Http1Body<A>>, Aborted>>),
     /// The application waits for something.
@@ -108,15 +99,16 @@ impl<A: Application> Future for Answering<A> {
     type Output = Result<Response<Http1Body<A>>, Aborted>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        const POLLED_AGAIN: &str = "a future that is ready is not polled";
+        if let Self::Unasked(request) = &mut *self {
+            let (head, exchange, finishing) = request.take().expect(POLLED_AGAIN);
+            *self = finishing.ask(head, exchange);
+        }
         match &mut *self {
-            Self::Answered(response) => Poll::Ready(
-                response
-                    .take()
-                    .expect("a future that is ready is not polled"),
-            ),
+            Self::Unasked(_) => Poll::Pending,
+            Self::Answered(response) => Poll::Ready(response.take().expect(POLLED_AGAIN)),
             Self::Waiting(rest) => {
-                let (call, finishing) =
-                    rest.as_mut().expect("a future that is ready is not polled");
+                let (call, finishing) = rest.as_mut().expect(POLLED_AGAIN);
                 let answer = match finishing.shared.fault.get() {
                     Some(fault) => Answer::Response(refusal(fault)),
                     None => match catch_unwind(AssertUnwindSafe(|| call.as_mut().poll(cx))) {
@@ -124,7 +116,7 @@ impl<A: Application> Future for Answering<A> {
                         Err(_panic) => finishing.panicked(),
                     },
                 };
-                let (_call, finishing) = rest.take().expect("it was there");
+                let (_call, finishing) = rest.take().expect(POLLED_AGAIN);
                 Poll::Ready(finishing.finish(answer))
             }
         }
@@ -142,6 +134,25 @@ pub(super) struct Finishing<A> {
 }
 
 impl<A: Application> Finishing<A> {
+    /// Calls the application.
+    fn ask(self, head: Head, exchange: Http1Exchange) -> Answering<A> {
+        if let Some(fault) = self.shared.fault.get() {
+            return self.answered(Answer::Response(refusal(fault)));
+        }
+        match catch_unwind(AssertUnwindSafe(|| self.app.call(head, exchange))) {
+            Ok(Called::Answered(answer)) => self.answered(answer),
+            Ok(Called::Waiting(call)) => Answering::Waiting(Some((call, self))),
+            Err(_panic) => {
+                let answer = self.panicked();
+                self.answered(answer)
+            }
+        }
+    }
+
+    fn answered(self, answer: Answer) -> Answering<A> {
+        Answering::Answered(Some(self.finish(answer)))
+    }
+
     fn finish(mut self, answer: Answer) -> Result<Response<Http1Body<A>>, Aborted> {
         let shared = self.shared;
         let response = match answer {
