@@ -13,14 +13,17 @@ from spikard.compat.fastapi import (
     Depends,
     FastAPI,
     Query,
+    Response,
     Security,
     WebSocket,
+    WebSocketDisconnect,
 )
 from spikard.compat.fastapi.middleware.cors import CORSMiddleware
+from spikard.compat.fastapi.middleware.trustedhost import TrustedHostMiddleware
 from spikard.compat.fastapi.requests import HTTPConnection
 from spikard.compat.fastapi.routing import OPTIONS
 from spikard.compat.fastapi.sse import ServerSentEvent
-from spikard.compat.fastapi.testclient import TestClient
+from spikard.compat.fastapi.testclient import HTTPStatusError, TestClient
 from spikard.exceptions import DependencyError, RegistrationError
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -131,6 +134,73 @@ def test_keywords_of_markers_are_here(name: str) -> None:
     ours = importlib.import_module("spikard.compat.fastapi.params")
     missing = set(real) - set(inspect.signature(getattr(ours, name)).parameters)
     assert missing == set()
+
+
+MISSING_ATTRIBUTES = {
+    "FastAPI": {"build_middleware_stack", "setup", "host", "frontend"},
+    "APIRouter": {
+        *("app", "handle", "matches", "not_found", "lifespan"),  # of an ASGI application
+        *("mount", "host", "frontend"),
+    },
+    "UploadFile": set(),
+}
+"""Public attributes that are not here: Starlette's machinery, and what mounts by host."""
+
+
+@pytest.mark.parametrize("name", MISSING_ATTRIBUTES)
+def test_attributes_are_here(name: str) -> None:
+    real = getattr(fastapi, name)
+    ours = getattr(importlib.import_module("spikard.compat.fastapi"), name)
+    wanted = {each for each in dir(real) if not each.startswith("_")} - {"middleware"}
+    assert {each for each in wanted if not hasattr(ours, each)} == MISSING_ATTRIBUTES[name]
+
+
+def test_response_of_the_client_has_httpx_attributes() -> None:
+    app = FastAPI()
+
+    @app.get("/lines")
+    async def lines() -> Response:
+        return Response("a\nb\n", media_type="text/plain")
+
+    client = TestClient(app)
+    with client.stream("GET", "/lines") as response:
+        assert list(response.iter_lines()) == ["a", "b"]
+        assert b"".join(response.iter_bytes()) == response.read() == b"a\nb\n"
+    assert (response.is_success, response.is_error, response.encoding) == (True, False, "utf-8")
+    assert response.raise_for_status() is response
+    missing = client.get("/nothing")
+    assert (missing.is_client_error, missing.is_server_error) == (True, False)
+    with pytest.raises(HTTPStatusError, match="404"):
+        missing.raise_for_status()
+
+
+def test_bare_websocket_and_paths_of_routers() -> None:
+    app = FastAPI()
+    router = APIRouter(prefix="/below")
+
+    @app.websocket_route("/bare")
+    async def bare(websocket: WebSocket) -> None:
+        await websocket.send_denial_response(Response("no", 418))
+
+    @router.get("/{name}")
+    async def one(name: str) -> str:
+        return name
+
+    assert router.url_path_for("one", name="a b") == "/below/a%20b"
+    with (
+        pytest.raises(WebSocketDisconnect),
+        TestClient(app).websocket_connect("/bare"),
+    ):
+        pass
+
+
+def test_what_is_refused_names_itself() -> None:
+    with pytest.raises(TypeError, match="routes"):
+        FastAPI(routes=[1])
+    app = FastAPI()
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=["www.example.com"])
+    client = TestClient(app, base_url="http://example.com")
+    assert client.get("/", follow_redirects=False).status_code == 400
 
 
 def test_unknown_keyword_is_named() -> None:

@@ -17,9 +17,10 @@ from spikard.compat.fastapi._planning import FastAPIPlanner
 from spikard.compat.fastapi._results import FastAPIResult
 from spikard.compat.fastapi._streams import is_generator, item_type, streamed_as
 from spikard.compat.fastapi.requests import Request  # noqa: TC001 - signatures are read
-from spikard.exceptions import RegistrationError
+from spikard.compat.fastapi.websockets import WebSocket  # noqa: TC001 - signatures are read
+from spikard.exceptions import RegistrationError, RouteError
 from spikard.responses import JSONResponse, Response
-from spikard.routing import BoundRoute, Route, Router
+from spikard.routing import BoundRoute, Route, Router, fill_template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -393,6 +394,21 @@ class Decorators(Router):
         options["response_model"] = None
         self._add_route(methods or ("GET",), path, bare, options)
 
+    def add_websocket_route(
+        self, path: str, route: Callable[..., Any], name: str | None = None
+    ) -> None:
+        """Register a handler of a bare WebSocket."""
+        self.add_api_websocket_route(path, _bare_socket(route), name)
+
+    def websocket_route(self, path: str, name: str | None = None) -> Callable[[F], F]:
+        """Register a handler of a bare WebSocket, as Starlette's decorator."""
+
+        def register(handler: F) -> F:
+            self.add_websocket_route(path, handler, name)
+            return handler
+
+        return register
+
     def add_api_websocket_route(
         self,
         path: str,
@@ -474,6 +490,14 @@ def _is_given(name: str, value: Any) -> bool:
     return value is not None or name == "response_model"
 
 
+def _bare_socket(route: Callable[..., Any]) -> Callable[..., Any]:
+    async def bare(websocket: WebSocket) -> None:
+        await route(websocket)
+
+    bare.__name__ = getattr(route, "__name__", "bare")
+    return bare
+
+
 class APIRouter(Decorators):
     """A group of routes.
 
@@ -531,6 +555,17 @@ class APIRouter(Decorators):
     def routes(self) -> list[APIRoute]:
         """The routes, for ``callbacks=`` and the like; paths may be expressions of OpenAPI."""
         return list(self._listed())
+
+    def url_path_for(self, name: str, /, **params: Any) -> str:
+        """Return the path of a named route of this router.
+
+        Raises:
+            RouteError: No route of that name takes exactly these parameters.
+        """
+        for route in self._listed():
+            if route.name == name and set(route.path_names) == set(params):
+                return fill_template(route.path, params)
+        raise RouteError(f"no route is named {name!r} and takes {sorted(params)}")
 
     def _listed(self) -> Iterator[APIRoute]:
         for bound in self.bound_routes(parse=path_names):

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http
 import json
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from spikard.testing.session import Portal
 from spikard.testing.websocket import WebSocketRejectedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
     from types import TracebackType
 
     from typing_extensions import Self
@@ -48,6 +49,16 @@ class Response(TestResponse):
         return 200 <= self.status_code < 300
 
     @property
+    def is_client_error(self) -> bool:
+        """Whether the status is 4xx."""
+        return 400 <= self.status_code < 500
+
+    @property
+    def is_server_error(self) -> bool:
+        """Whether the status is 5xx."""
+        return self.status_code >= 500
+
+    @property
     def is_error(self) -> bool:
         """Whether the status is 4xx or 5xx."""
         return self.status_code >= 400
@@ -61,6 +72,33 @@ class Response(TestResponse):
     def reason_phrase(self) -> str:
         """The status in words."""
         return http.HTTPStatus(self.status_code).phrase
+
+    @property
+    def has_redirect_location(self) -> bool:
+        """As `is_redirect`."""
+        return self.is_redirect
+
+    @property
+    def encoding(self) -> str:
+        """The charset of the content type, UTF-8 when it names none."""
+        _, _, parameter = self.headers.get("content-type", "").partition("charset=")
+        return parameter.partition(";")[0].strip(' "') or "utf-8"
+
+    def read(self) -> bytes:
+        """Return the body."""
+        return self.content
+
+    def iter_bytes(self) -> Iterator[bytes]:
+        """Yield the body: it has been read whole."""
+        yield self.content
+
+    def iter_text(self) -> Iterator[str]:
+        """Yield the body as text."""
+        yield self.text
+
+    def iter_lines(self) -> Iterator[str]:
+        """Yield the body's lines, without their ends."""
+        yield from self.text.splitlines()
 
     def raise_for_status(self) -> Self:
         """Return the response.
@@ -106,6 +144,7 @@ class TestClient:
         if root_path:
             raise ValueError("TestClient(root_path=...) is not available: give it to FastAPI")
         self.app = app
+        self.base_url = URL(base_url)
         self.raise_server_exceptions = raise_server_exceptions
         self._client = PlainClient(
             app,
@@ -198,6 +237,11 @@ class TestClient:
             return portal.call(self._client.outside(work))
         finally:
             portal.stop()
+
+    @contextlib.contextmanager
+    def stream(self, method: str, url: str, **options: Any) -> Generator[Response, None, None]:
+        """Send a request; the response is complete when the block begins."""
+        yield self.request(method, url, **options)
 
     def get(self, url: str, **options: Any) -> Response:
         """Send a GET request; see `request`."""

@@ -7,11 +7,14 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spikard import websockets
 from spikard.compat.fastapi.requests import HTTPConnection
 from spikard.exceptions import WebSocketDisconnect
+
+if TYPE_CHECKING:
+    from spikard.responses import Response
 
 __all__ = ["WebSocket", "WebSocketDisconnect", "WebSocketState"]
 
@@ -32,6 +35,10 @@ class WebSocket(HTTPConnection, websockets.WebSocket):
     """A WebSocket connection."""
 
     __slots__ = ()
+
+    async def send_denial_response(self, response: Response) -> None:
+        """Answer the handshake with a response instead."""
+        await self.reject(response)
 
     @property
     def client_state(self) -> str:
