@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from spikard import _spikard
 from spikard._exchange import AsgiExchange, Exchange
+from spikard._forms import Forms
 from spikard._hooks import run_on_request, run_on_response
 from spikard._problems import problem
 from spikard._slots import Slots
 from spikard._socket_endpoint import socket_failure
 from spikard.datastructures import Request
+from spikard.events import kept_alive
 from spikard.exceptions import NotAvailableError, WebSocketDisconnect
 from spikard.responses import Response
 from spikard.staticfiles import StaticFiles
@@ -54,6 +56,7 @@ def make_core(app: Spikard, config: ServerConfig, counts: int | None = None) -> 
         raise NotAvailableError("ASGI middleware is not available yet in this version")
     config = app.configured(config)
     core = _spikard.Core(config.to_json(), counts=counts)
+    app.forms = Forms.of(config)
     app._slots = Slots(config.max_concurrency, config.max_queue)  # noqa: SLF001  # of the doors
     for spec in (*app.freeze(), *app.documentation(config)):
         core.add_route(spec)
@@ -218,9 +221,14 @@ async def _answered(call: Call, response: Response) -> Answered:
         fields["status"],
         fields["headers"],
         fields["body"] or b"",
-        _filtered(response.stream, fields["filter"]),
+        _filtered(_stream_of(response), fields["filter"]),
         response.background,
     )
+
+
+def _stream_of(response: Response) -> AsyncIterator[bytes] | None:
+    stream, seconds = response.stream, response.keep_alive_seconds
+    return stream if stream is None or seconds is None else kept_alive(stream, seconds)
 
 
 def _filtered(

@@ -119,7 +119,8 @@ def compile_endpoint(
     fail: Fail,
     singleton: Callable[[Any], Any],
     pre_handler: Callable[[Request], Awaitable[Response | None]] | None = None,
-    stream: Callable[[Any], Response] = StreamingResponse,
+    stream: Callable[..., Response] = StreamingResponse,
+    stream_takes_request: bool = False,
     handler: Callable[..., Any] | None = None,
 ) -> Compiled:
     """Return the endpoint of a plan.
@@ -133,9 +134,12 @@ def compile_endpoint(
             ``await make()``).
         pre_handler: Runs the hooks of that name.
         stream: Makes a response of what a generator handler yields.
+        stream_takes_request: It takes the request besides.
         handler: Called in the place of the plan's own function.
     """
     writer = _Writer(plan, in_thread, respond, fail, singleton, pre_handler, stream, handler)
+    if stream_takes_request:
+        writer.give_request_to_stream()
     return writer.compiled()
 
 
@@ -150,7 +154,7 @@ class _Writer:
         fail: Fail,
         singleton: Callable[[Any], Any],
         pre_handler: Callable[[Request], Awaitable[Response | None]] | None,
-        stream: Callable[[Any], Response],
+        stream: Callable[..., Response],
         handler: Callable[..., Any] | None,
     ) -> None:
         self._plan = plan
@@ -182,6 +186,12 @@ class _Writer:
         if plan.body is not None:
             self._args.append(_body_arg(plan))
         self._order: list[int | None] = list(range(len(self._args)))
+        self._stream_request = ""
+
+    def give_request_to_stream(self) -> None:
+        """Pass the request to what makes a response of a generator."""
+        self._stream_request = ", request"
+        self._wants.add("request")
 
     def compiled(self) -> Compiled:
         """Return the handler itself when it takes exactly the leaves in order, else a function."""
@@ -225,7 +235,7 @@ class _Writer:
         early = any(step.ends_early for step in steps)
         call = f"handler({self._passed(self._plan.bindings)})"
         if self._streams:
-            call = f"stream({call})"
+            call = f"stream({call}{self._stream_request})"
         elif self._awaits:
             call = f"await {call}"
         if self._pre_handler is not None:

@@ -13,6 +13,7 @@ from spikard._hooks import run_on_error
 from spikard._problems import problem, problem_of
 from spikard.exceptions import HTTPException, RequestValidationError
 from spikard.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from spikard_asgi.exceptions import is_disconnect
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -124,7 +125,12 @@ class Failures:
 
 
 def log_failure(request: Request, exc: BaseException) -> None:
-    """Write the traceback with the request's id, method and path to ``spikard.error``."""
+    """Write the traceback with the request's id, method and path to ``spikard.error``.
+
+    A client that has gone is nobody's failure.
+    """
+    if is_disconnect(exc):
+        return
     _log.error(
         "%s %s raised %s (request id %s)",
         request.method,

@@ -2,7 +2,7 @@
 
 The parser is Rust's (``spikard._spikard.MultipartParser``) and does no I/O; only `parser`
 names it. Files go to `UploadFile`s as they arrive: in memory up to 1 MiB, then on disk, with
-the writes to disk off the event loop.
+the writes to disk off the event loop, many chunks in one step.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol
 
 from spikard import _spikard
+from spikard._forms import DEFAULT_FORMS, Forms
 from spikard.datastructures import Headers, UploadFile
 from spikard.exceptions import HTTPException
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 __all__ = ["parser", "read_form"]
+
+BATCH_BYTES = 256 * 1024
+"""Of a file, collected before it is written: a step into a thread costs more than a copy."""
 
 Event = tuple[Any, ...]
 
@@ -41,27 +45,31 @@ class Parser(Protocol):
         ...
 
 
-def parser(boundary: str) -> Parser:
-    """Return a parser for a boundary.
+def parser(boundary: str, forms: Forms = DEFAULT_FORMS) -> Parser:
+    """Return a parser for a boundary, with these limits.
 
     Raises:
         HTTPException: 400, it is none.
     """
-    made: Parser = _spikard.MultipartParser(boundary)
+    made: Parser = _spikard.MultipartParser(
+        boundary, max_parts=forms.max_parts, max_field_bytes=forms.max_field_bytes
+    )
     return made
 
 
 async def read_form(
-    content_type: str, chunks: AsyncIterator[bytes]
+    content_type: str, chunks: AsyncIterator[bytes], forms: Forms | None = None
 ) -> list[tuple[str, str | UploadFile]]:
     """Return a form's fields in order: text as ``str``, parts with a file name as `UploadFile`.
 
     When it raises, the files it had begun are closed.
 
     Raises:
-        HTTPException: 400, the form is malformed or a field is not UTF-8; 413, over a limit.
+        HTTPException: 400, the form is malformed or a field is not UTF-8; 413, over a limit; 503
+            or 507, there is no room for its files.
     """
-    reader = _Reader(parser(_boundary(content_type)))
+    forms = forms or DEFAULT_FORMS
+    reader = _Reader(parser(_boundary(content_type), forms), forms)
     try:
         async for chunk in chunks:
             await reader.take(chunk)
@@ -73,11 +81,13 @@ async def read_form(
 
 
 class _Reader:
-    def __init__(self, source: Parser) -> None:
+    def __init__(self, source: Parser, forms: Forms) -> None:
         self.found: list[tuple[str, str | UploadFile]] = []
         self._parser = source
+        self._forms = forms
         self._name = ""
-        self._text: list[bytes] = []
+        self._data: list[bytes] = []  # of a field, or of a file what has not been written
+        self._waiting = 0
         self._file: UploadFile | None = None
 
     async def take(self, chunk: bytes) -> None:
@@ -86,10 +96,11 @@ class _Reader:
         while (event := self._parser.next_event()) is not None:
             kind = event[0]
             if kind == "data":
-                if self._file is None:
-                    self._text.append(event[1])
-                else:
-                    await self._file.awrite(event[1])
+                self._data.append(event[1])
+                if self._file is not None:
+                    self._waiting += len(event[1])
+                    if self._waiting >= BATCH_BYTES:
+                        await self._write(self._file)
             elif kind == "part":
                 self._begin(*event[1:])
             elif kind == "part_end":
@@ -107,19 +118,25 @@ class _Reader:
                 file.close()
 
     def _begin(self, name: str, filename: str | None, headers: list[tuple[bytes, bytes]]) -> None:
-        self._name, self._text = name, []
+        self._name, self._data, self._waiting = name, [], 0
         if filename is not None:
-            self._file = UploadFile(filename=filename, headers=Headers(raw=list(headers)))
+            self._file = self._forms.new_file(filename, Headers(raw=list(headers)))
+
+    async def _write(self, file: UploadFile) -> None:
+        data, self._data, self._waiting = self._data, [], 0
+        await self._forms.write(file, data)
 
     async def _end(self) -> None:
         file = self._file
         if file is not None:
+            if self._data:
+                await self._write(file)
             await file.aseek(0)
             self.found.append((self._name, file))
             self._file = None
             return
         try:
-            text = b"".join(self._text).decode()
+            text = b"".join(self._data).decode()
         except UnicodeDecodeError:
             raise HTTPException(400, f"form field {self._name!r} is not UTF-8") from None
         self.found.append((self._name, text))

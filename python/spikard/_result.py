@@ -26,12 +26,15 @@ from spikard._codecs import (
 from spikard._exact import exact_or
 from spikard._signature import MISSING
 from spikard.exceptions import RegistrationError
-from spikard.responses import Response, StreamingResponse, content_type
+from spikard.responses import Response, StreamingResponse, content_type, in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Callable
 
 __all__ = ["Result", "result_type"]
+
+JSON_LINES = b"application/jsonl"
+"""Of a typed generator's items, one JSON value in each line."""
 
 _BODILESS = (204, 205, 304)
 _JSON = "application/json"
@@ -42,22 +45,28 @@ class Result:
 
     Attributes:
         encode: The value → the body; raises when it does not fit.
+        encode_item: The same for what a typed generator yields; None where chunks are sent as
+            they are.
         status_code: Of a plain result.
         media_type: In wire form; empty when such an answer has no body.
     """
 
-    __slots__ = ("encode", "media_type", "status_code")
+    __slots__ = ("encode", "encode_item", "media_type", "status_code")
 
     def __init__(
         self, annotation: Any, *, owner: str, status_code: int, media_type: str | None
     ) -> None:
         self.status_code = status_code
+        self.encode_item: Callable[[Any], bytes] | None = None
         if status_code in _BODILESS or status_code < 200:
             self.encode: Callable[[Any], bytes] = _nothing
             self.media_type = b""
             return
         try:
             encode = encoder(annotation)
+            item = item_type(annotation)
+            if item is not MISSING:
+                self.encode_item = encoder(item)
         except TypeError as exc:
             raise RegistrationError(f"{owner}: return type: {exc}") from exc
         self.media_type = content_type(media_type or _JSON)
@@ -89,6 +98,9 @@ class Result:
     def stream(self, source: Any) -> Response:
         """Return the response of a bare generator."""
         media = self.media_type if self.media_type != b"application/json" else None
+        if self.encode_item is not None:
+            source = _lines(source, self.encode_item)
+            media = media or JSON_LINES
         response = StreamingResponse(source, self.status_code)
         if media:
             response.raw_headers = [(b"content-type", media)]
@@ -198,6 +210,53 @@ def _as_text(encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
 
 def _nothing(_: Any) -> bytes:
     return b""
+
+
+def item_type(annotation: Any) -> Any:
+    """Return the type of what a generator yields, `MISSING` where chunks are sent as they are.
+
+    Those are bytes and text, and generators that do not say.
+    """
+    if get_origin(annotation) not in _ITERATORS:
+        return MISSING
+    item = (get_args(annotation) or (Any,))[0]
+    if item is Any or item is object:
+        return MISSING
+    parts = surface(item)
+    if all(isinstance(part, type) and issubclass(part, str | bytes) for part in parts):
+        return MISSING
+    return item
+
+
+async def _lines(source: Any, encode: Callable[[Any], bytes]) -> AsyncGenerator[bytes, None]:
+    items = source if hasattr(source, "__anext__") else in_thread(source)
+    try:
+        async for item in items:
+            yield encode(item) + b"\n"
+    finally:
+        close = getattr(items, "aclose", None)
+        if close is not None:
+            await close()
+
+
+def event_type(annotation: Any) -> Any:
+    """Return the type of the data of events that a generator yields, `MISSING` for any."""
+    item = item_type(annotation)
+    if item is MISSING:
+        return MISSING
+    members = get_args(item) if get_origin(item) in (Union, UnionType) else (item,)
+    # Text and `SseEvent`s are no JSON of their own; what is left is the data of both.
+    kept = [each for each in members if not _is_event(each)]
+    if not kept:
+        return MISSING
+    return Union[tuple(kept)] if len(kept) > 1 else kept[0]  # noqa: UP007 - members from a list
+
+
+def _is_event(part: Any) -> bool:
+    if not isinstance(part, type):
+        return False
+    is_own = part.__name__ == "SseEvent" and part.__module__ == "spikard.events"
+    return is_own or issubclass(part, str | bytes)
 
 
 def mentions_stream(annotation: Any) -> bool:

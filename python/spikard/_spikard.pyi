@@ -10,6 +10,7 @@ from spikard.responses import Response
 
 __all__ = [
     "COUNTS_BYTES",
+    "KEEP_ALIVE_COMMENT",
     "AsgiServer",
     "Call",
     "Core",
@@ -22,10 +23,25 @@ __all__ = [
     "Schema",
     "Sink",
     "Source",
+    "encode_event",
 ]
 
 COUNTS_BYTES: int
 """Bytes of the memory in which workers count requests together."""
+
+KEEP_ALIVE_COMMENT: bytes
+"""What is sent in the silence of a stream of events."""
+
+def encode_event(
+    data: str | bytes,
+    event_type: str | None = None,
+    event_id: str | None = None,
+    retry: int | None = None,
+) -> bytes:
+    """Return the wire form of an event; `data` is text, or text as UTF-8.
+
+    Raises `ValueError` for a type or id that would break the stream.
+    """
 
 @final
 class Reactor:
@@ -250,7 +266,7 @@ class Schema:
 class MultipartParser:
     """Parses `multipart/form-data` as it arrives."""
 
-    def __new__(cls, boundary: str) -> MultipartParser: ...
+    def __new__(cls, boundary: str, *, max_parts: int, max_field_bytes: int) -> MultipartParser: ...
     def push(self, chunk: bytes) -> None: ...
     def next_event(self) -> tuple[Any, ...] | None: ...
     def finish(self) -> None: ...

@@ -13,18 +13,21 @@ from collections.abc import Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
-from spikard._codecs import Codec, codec
+from spikard._codecs import Codec, codec, encode_json
 from spikard._container import Container, Singletons
+from spikard._detached import Detached
 from spikard._endpoint import ArgSpec, BodySpec, RouteSpec, after_response, compile_endpoint
 from spikard._extract import Extractor
 from spikard._failures import Failures
 from spikard._hooks import run_on_request, run_on_response, run_pre_handler, run_pre_validation
 from spikard._plan import Planner
 from spikard._problems import problem_of
+from spikard._result import encoder, event_type
+from spikard._signature import MISSING
 from spikard._socket_endpoint import conversation, socket_endpoint, socket_failure
 from spikard.datastructures import Request, State
 from spikard.di import Overrides, Provide
-from spikard.events import event_response
+from spikard.events import EventStream, Replay
 from spikard.exceptions import HTTPException, NotAvailableError, RegistrationError, RouteError
 from spikard.middleware import is_policy
 from spikard.responses import Response
@@ -43,6 +46,8 @@ from spikard.staticfiles import StaticFiles
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
+    from spikard._endpoint import Compiled
+    from spikard._forms import Forms
     from spikard._plan import Plan
     from spikard._result import Result
     from spikard._signature import Parameter
@@ -98,6 +103,8 @@ class Spikard(Router):
         self.state = State()
         self.dependency_overrides = Overrides(self._thaw)
         self.singletons = Singletons(self._providers)
+        self.detached = Detached()
+        self.forms: Forms | None = None  # of the server that runs it
         self.mounts: list[tuple[str, Any]] = []
         self.middleware: list[tuple[Any, dict[str, Any]]] = []
         self.policies: list[PolicyMiddleware] = []
@@ -375,7 +382,8 @@ class Spikard(Router):
             fail=fail,
             singleton=self.singletons.cell,
             pre_handler=functools.partial(run_pre_handler, pre_handler) if pre_handler else None,
-            stream=result.stream if route.protocol == "http" else event_response,
+            stream=result.stream if route.protocol == "http" else _event_stream(bound),
+            stream_takes_request=bound.options.get("replay") is not None,
         )
         if route.protocol == "websocket":
             return self._socket(bound, plan)
@@ -398,6 +406,8 @@ class Spikard(Router):
         )
         if self._needs_request(bound, plan, fail):
             self._through_request(spec, bound, plan, compiled.order)
+        if spec.is_async and not bound.options.get("cancel_on_disconnect", True):
+            spec.call = self.detached.running_on(spec.call)
         return spec
 
     def _socket(self, bound: BoundRoute, plan: Plan) -> RouteSpec:
@@ -426,9 +436,7 @@ class Spikard(Router):
             methods=bound.methods,
             path=bound.path,
             name=bound.name,
-            call=socket_endpoint(
-                compiled.call, self.extractor(plan), compiled.order, self._socket_failure
-            ),
+            call=self._socket_call(bound, compiled, plan),
             is_async=True,
             args=(self._adopting(ArgSpec("request", "request")),),
             body=None,
@@ -441,6 +449,13 @@ class Spikard(Router):
             simple=False,
             protocol="websocket",
         )
+
+    def _socket_call(self, bound: BoundRoute, compiled: Compiled, plan: Plan) -> Callable[..., Any]:
+        call = socket_endpoint(
+            compiled.call, self.extractor(plan), compiled.order, self._socket_failure
+        )
+        runs_on = not bound.options.get("cancel_on_disconnect", True)
+        return self.detached.running_on(call) if runs_on else call
 
     def _hooks(self, bound: BoundRoute, name: str) -> list[Any]:
         return [hook for router in bound.chain for hook in router.hooks[name]]
@@ -535,6 +550,7 @@ class Spikard(Router):
                 if isinstance(values, Mapping):
                     self.state.update(cast("Mapping[str, Any]", values))
             stack.push_async_callback(self.singletons.close)
+            stack.push_async_callback(self.detached.finish)
             for hook in self._startup:
                 await self._run_hook(hook)
             for hook in self._shutdown:
@@ -591,6 +607,14 @@ class Spikard(Router):
         from spikard import _door
 
         await _door.asgi(self, scope, receive, send)
+
+
+def _event_stream(bound: BoundRoute) -> EventStream:
+    declared = event_type(bound.route.signature.returns)
+    encode = encode_json if declared is MISSING else encoder(declared)
+    size = bound.options.get("replay")
+    replay = None if size is None else Replay(size)
+    return EventStream(encode, replay, bound.options.get("status_code", 200))
 
 
 def _is_form(plan: Plan) -> bool:

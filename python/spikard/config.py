@@ -63,13 +63,9 @@ NOT_BUILT: frozenset[str] = frozenset(
         "ServerConfig.grpc_max_receive_size",
         "ServerConfig.grpc_max_send_size",
         "ServerConfig.json_max_depth",
-        "ServerConfig.max_form_field_size",
-        "ServerConfig.max_form_parts",
         "ServerConfig.max_query_pairs",
         "ServerConfig.max_requests",
         "ServerConfig.max_requests_jitter",
-        "ServerConfig.spool_memory",
-        "ServerConfig.spool_quota",
     }
 )
 """Fields whose feature does not exist yet.

@@ -43,6 +43,7 @@ __all__ = [
 T = TypeVar("T")
 
 FORM_PAIRS_LIMIT = 1000
+FORM_VALUE_LIMIT = 1 << 20
 """Pairs in one query string or urlencoded body: parsing more costs CPU for nobody's use."""
 
 SPOOL_MAX_BYTES = 1024 * 1024
@@ -567,12 +568,19 @@ class Request:
         if self._form is None:
             content_type = self.headers.get("content-type", "")
             media = content_type.partition(";")[0].strip().lower()
+            forms = None if self._app is None else self._app.forms
             if media == "application/x-www-form-urlencoded":
-                self._form = FormData(form_pairs(await self.body()))
+                body = await self.body()
+                pairs = (
+                    form_pairs(body)
+                    if forms is None
+                    else form_pairs(body, forms.max_parts, forms.max_field_bytes)
+                )
+                self._form = FormData(pairs)
             elif media == "multipart/form-data":
                 from spikard._multipart import read_form
 
-                self._form = FormData(await read_form(content_type, self.stream()))
+                self._form = FormData(await read_form(content_type, self.stream(), forms))
             else:
                 raise HTTPException(
                     415,
@@ -651,23 +659,29 @@ _VIEW_NAMES = ("headers", "query_params", "cookies")
 _ITEM_NAMES = (*_HEAD_NAMES, *_VIEW_NAMES, "state", "url")
 
 
-def form_pairs(data: bytes) -> list[tuple[str, str]]:
+def form_pairs(
+    data: bytes, max_pairs: int = FORM_PAIRS_LIMIT, max_value_bytes: int = FORM_VALUE_LIMIT
+) -> list[tuple[str, str]]:
     """Return the pairs of ``application/x-www-form-urlencoded`` data.
 
     Raises:
-        HTTPException: 400, not UTF-8 after decoding, or more than `FORM_PAIRS_LIMIT` pairs.
+        HTTPException: 400, not UTF-8 after decoding; 413, too many pairs, or one is too long.
     """
-    if data.count(b"&") >= FORM_PAIRS_LIMIT * 30:
-        # Far over any honest use: do not even walk it (limits-and-faults F17).
-        raise HTTPException(400, f"more than {FORM_PAIRS_LIMIT} form fields")
+    if data.count(b"&") > max_pairs:
+        # Empty pairs count too: nobody sends them, and skipping many takes time.
+        raise HTTPException(413, f"more than {max_pairs} form fields")
     try:
         pairs = parse_qsl(
             data.decode("utf-8"), keep_blank_values=True, errors="strict", encoding="utf-8"
         )
     except UnicodeDecodeError as exc:
         raise HTTPException(400, "form data is not UTF-8") from exc
-    if len(pairs) > FORM_PAIRS_LIMIT:
-        raise HTTPException(400, f"more than {FORM_PAIRS_LIMIT} form fields")
+    if len(pairs) > max_pairs:
+        raise HTTPException(413, f"more than {max_pairs} form fields")
+    if len(data) > max_value_bytes:
+        for name, value in pairs:
+            if len(name.encode()) > max_value_bytes or len(value.encode()) > max_value_bytes:
+                raise HTTPException(413, f"a form field is longer than {max_value_bytes} bytes")
     return pairs
 
 
@@ -697,7 +711,7 @@ class UploadFile:
         headers: The part's own header fields.
     """
 
-    __slots__ = ("_size", "file", "filename", "headers")
+    __slots__ = ("_size", "charged", "file", "filename", "headers", "on_close")
 
     def __init__(
         self,
@@ -711,6 +725,13 @@ class UploadFile:
         self.filename = filename
         self.headers = headers if headers is not None else Headers()
         self._size = size
+        # Whom to tell that the bytes on disk are free; see `spikard._forms`.
+        self.charged = 0
+        self.on_close: Callable[[UploadFile], None] | None = None
+
+    def __del__(self) -> None:
+        if self.on_close is not None:
+            self.on_close(self)
 
     @property
     def content_type(self) -> str | None:
@@ -748,6 +769,9 @@ class UploadFile:
     def close(self) -> None:
         """Close the file; a spooled one is removed from disk."""
         self.file.close()
+        told, self.on_close = self.on_close, None
+        if told is not None:
+            told(self)
 
     async def aread(self, size: int = -1) -> bytes:
         """As `read`; a file on disk is read in the thread pool."""
@@ -755,7 +779,26 @@ class UploadFile:
 
     async def awrite(self, data: bytes) -> int:
         """As `write`, off the event loop when the file is, or is about to be, on disk."""
-        return await self._call(self.write, data)
+        if self._would_roll(len(data)):
+            import asyncio
+
+            return await asyncio.to_thread(self.write, data)
+        return self.write(data)
+
+    async def append(self, chunks: list[bytes]) -> None:
+        """Write several pieces at the end, with one step off the event loop if any is needed."""
+        added = sum(map(len, chunks))
+        size = self.size + added
+        if self._would_roll(added):
+            import asyncio
+
+            def write_all() -> None:
+                self.file.writelines(chunks)
+
+            await asyncio.to_thread(write_all)
+        else:
+            self.file.writelines(chunks)
+        self._size = size
 
     async def aseek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """As `seek`."""
@@ -772,6 +815,13 @@ class UploadFile:
         content = io.BytesIO(self.file.read())
         self.file.seek(position)
         return content
+
+    def _would_roll(self, added: int) -> bool:
+        """Whether a write reaches the disk: of a file that is there, or is about to go."""
+        if self.rolled_to_disk:
+            return True
+        limit: int = getattr(self.file, "_max_size", 0)
+        return bool(limit) and self.file.tell() + added > limit
 
     async def _call(self, func: Callable[..., T], *args: Any) -> T:
         if not self.rolled_to_disk:

@@ -16,7 +16,13 @@ import msgspec
 from spikard._codecs import has_own_codec, surface
 from spikard._components import PREFIX, Components, default_of
 from spikard._plan import converter_type
-from spikard._result import mentions_stream, result_type
+from spikard._result import (
+    JSON_LINES,
+    event_type,
+    item_type,
+    mentions_stream,
+    result_type,
+)
 from spikard._signature import MISSING
 from spikard.config import OpenApiConfig, ServerConfig
 from spikard.responses import RedirectResponse, Response
@@ -294,6 +300,9 @@ class _Builder:
         if route.route.protocol == "sse":
             schema: Schema = {"type": "string"}
             event = options.get("event_schema")
+            declared = event_type(route.route.signature.returns)
+            if event is None and declared is not MISSING:
+                event = self._components.schema(declared, f"{owner}_event", "serialization")
             content: dict[str, Any] = {"schema": schema}
             if event is not None:
                 schema["contentMediaType"] = "application/json"
@@ -309,6 +318,14 @@ class _Builder:
             from spikard._schemas import JsonSchema
 
             returns = Annotated[Any, JsonSchema(response_schema)]
+        item = item_type(returns)
+        if item is not MISSING:
+            # OpenAPI 3.1 has no word for the values of a sequence: a line is a string of JSON.
+            line = self._components.schema(item, f"{owner}_item", "serialization")
+            schema = {"type": "string", "contentMediaType": "application/json"}
+            schema["contentSchema"] = line
+            made["content"] = {media or JSON_LINES.decode(): {"schema": schema}}
+            return None, made
         declared = result_type(returns)
         if declared is MISSING:
             code, kind = _untyped(returns)

@@ -53,6 +53,7 @@ class Response:
     __slots__ = ("background", "body", "file", "raw_headers", "status_code", "stream")
 
     media_type: str | None = None
+    keep_alive_seconds: float | None = None
 
     def __init__(
         self,
@@ -347,21 +348,33 @@ async def _sync_chunks(source: Iterable[Any]) -> AsyncGenerator[bytes, None]:
 
 
 async def in_thread(source: Iterable[Any]) -> AsyncGenerator[Any, None]:
-    """Yield the items of a sync iterator, each made in the loop's thread pool."""
-    import asyncio
+    """Yield the items of a sync iterator, each made in the loop's thread pool.
 
+    All of it runs in one context, its end too. A step that runs cannot be stopped, so whoever
+    closes waits for it.
+    """
+    import asyncio
+    import contextvars
+
+    run_in_executor = asyncio.get_running_loop().run_in_executor
+    run: Any = contextvars.copy_context().run
     iterator = iter(source)
+    step: asyncio.Future[Any] | None = None
     try:
         while True:
             # StopIteration cannot cross a future, hence the sentinel.
-            chunk = await asyncio.to_thread(next, iterator, _END)
+            step = run_in_executor(None, run, next, iterator, _END)
+            chunk = await asyncio.shield(step)
             if chunk is _END:
                 return
             yield chunk
     finally:
         close = getattr(iterator, "close", None)
+        if step is not None and not step.done():
+            await asyncio.wait({step})
+            step.exception()  # nobody is left who wants it
         if close is not None:
-            close()
+            await run_in_executor(None, run, close)
 
 
 def is_stream(value: object) -> bool:

@@ -68,6 +68,9 @@ class RouteOptions(TypedDict, total=False):
         file_params: What multipart files must be: ``{name: {"required", "content_type"}}``.
         message_schema: JSON Schema of WebSocket messages.
         event_schema: JSON Schema of the data of Server-Sent Events.
+        replay: Server-Sent Events with an id to remember, for clients that come back with a
+            ``Last-Event-ID``; see `spikard.events.Replay`.
+        cancel_on_disconnect: ``False`` lets the handler run on when its client goes.
         require_auth: ``False`` opens the route where the server authenticates.
         scopes: A JWT must carry all of these.
         max_body_size: Bytes, over the server's limit.
@@ -103,6 +106,8 @@ class RouteOptions(TypedDict, total=False):
     file_params: dict[str, Any] | None
     message_schema: dict[str, Any] | None
     event_schema: dict[str, Any] | None
+    replay: int
+    cancel_on_disconnect: bool
     require_auth: bool
     scopes: Sequence[str]
     max_body_size: int | None
@@ -605,6 +610,11 @@ def make_route(
     status = options.get("status_code", 200)
     if not 100 <= status <= 599:
         raise RegistrationError(f"path {path!r}: status_code must be 100 to 599, got {status}")
+    replay = options.get("replay")
+    if replay is not None and protocol != "sse":
+        raise RegistrationError(f"path {path!r}: replay is for server-sent events")
+    if replay is not None and replay < 1:
+        raise RegistrationError(f"path {path!r}: replay must be at least 1, got {replay}")
     signature = read_signature(handler)
     described = ("body_schema", "parameter_schema", "file_params")
     if any(options.get(name) is not None for name in described):

@@ -17,10 +17,14 @@ mod registry;
 mod schema;
 mod server;
 mod shared_counts;
+mod sse;
 mod task;
 mod websocket;
 
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use crate::protocol::sse::KEEP_ALIVE;
 
 /// The extension module `spikard._spikard`.
 #[pymodule]
@@ -38,5 +42,7 @@ fn _spikard(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("COUNTS_BYTES", shared_counts::COUNTS_BYTES)?;
     module.add_class::<schema::Schema>()?;
     module.add_class::<multipart::MultipartParser>()?;
+    module.add("KEEP_ALIVE_COMMENT", PyBytes::new(module.py(), KEEP_ALIVE))?;
+    module.add_function(wrap_pyfunction!(sse::encode_event, module)?)?;
     Ok(())
 }

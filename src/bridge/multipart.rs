@@ -22,8 +22,19 @@ pub(super) struct MultipartParser {
 #[pymethods]
 impl MultipartParser {
     #[new]
-    fn new(py: Python<'_>, boundary: &str) -> PyResult<Self> {
-        let parser = multipart::MultipartParser::new(boundary, Limits::default())
+    #[pyo3(signature = (boundary, *, max_parts, max_field_bytes))]
+    fn new(
+        py: Python<'_>,
+        boundary: &str,
+        max_parts: usize,
+        max_field_bytes: usize,
+    ) -> PyResult<Self> {
+        let limits = Limits {
+            max_parts,
+            max_field_bytes,
+            ..Limits::default()
+        };
+        let parser = multipart::MultipartParser::new(boundary, limits)
             .map_err(|error| errors::multipart_error(py, &error))?;
         Ok(Self {
             parser: Mutex::new(Box::new(parser)),

@@ -2,20 +2,24 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use pyo3::prelude::*;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::awaitable;
 use super::errors;
 use super::reactor::Core;
 use crate::message::body::{Aborted, ResponseBody};
 use crate::pipeline::FileBody;
+use crate::protocol::sse;
 use crate::server::planted;
 
 /// Bytes that may wait for the connection before the producer has to.
@@ -102,7 +106,18 @@ impl Outlet {
 
     /// The connection's end.
     pub(crate) fn body(self: &Rc<Self>) -> OutletBody {
-        OutletBody(Rc::clone(self))
+        OutletBody {
+            outlet: Rc::clone(self),
+            silence: None,
+        }
+    }
+
+    /// The connection's end of a stream of events, with a comment for each `period` of silence.
+    pub(crate) fn events(self: &Rc<Self>, period: Duration) -> OutletBody {
+        OutletBody {
+            outlet: Rc::clone(self),
+            silence: Some(Silence::new(period)),
+        }
     }
 
     /// Whether the peer has gone.
@@ -203,7 +218,48 @@ impl Outlet {
 }
 
 /// The connection's end of an [`Outlet`].
-pub(crate) struct OutletBody(Rc<Outlet>);
+pub(crate) struct OutletBody {
+    outlet: Rc<Outlet>,
+    silence: Option<Silence>,
+}
+
+/// Notices that nothing has been sent for a while. A frame only notes its time: the timer is set
+/// anew when it ends, not for each frame.
+struct Silence {
+    period: Duration,
+    since: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Silence {
+    fn new(period: Duration) -> Self {
+        let since = Instant::now();
+        Self {
+            period,
+            since,
+            timer: Box::pin(sleep_until(since + period)),
+        }
+    }
+
+    fn broken(&mut self) {
+        self.since = Instant::now();
+    }
+
+    fn poll_long(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while self.timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::now();
+            let is_long = now >= self.since + self.period;
+            if is_long {
+                self.since = now;
+            }
+            self.timer.as_mut().reset(self.since + self.period);
+            if is_long {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+}
 
 impl Body for OutletBody {
     type Data = Bytes;
@@ -213,7 +269,7 @@ impl Body for OutletBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Aborted>>> {
-        let outlet = &self.0;
+        let Self { outlet, silence } = self.get_mut();
         let driven = outlet.driven.borrow().clone();
         if let Some(driven) = driven {
             driven.drive(cx);
@@ -228,6 +284,9 @@ impl Body for OutletBody {
             if outlet.queued.get() <= HIGH_WATER {
                 outlet.release_producers();
             }
+            if let Some(silence) = silence {
+                silence.broken();
+            }
             return Poll::Ready(Some(Ok(frame)));
         }
         match outlet.state.get() {
@@ -235,19 +294,25 @@ impl Body for OutletBody {
             State::Aborted | State::Gone => Poll::Ready(Some(Err(Aborted))),
             State::Open => {
                 outlet.connection.replace(Some(cx.waker().clone()));
-                Poll::Pending
+                match silence.as_mut().map(|silence| silence.poll_long(cx)) {
+                    Some(Poll::Ready(())) => {
+                        let comment = Bytes::from_static(sse::KEEP_ALIVE);
+                        Poll::Ready(Some(Ok(Frame::data(comment))))
+                    }
+                    _ => Poll::Pending,
+                }
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.0.state.get() == State::Ended && self.0.pieces.borrow().is_empty()
+        self.outlet.state.get() == State::Ended && self.outlet.pieces.borrow().is_empty()
     }
 }
 
 impl Drop for OutletBody {
     fn drop(&mut self) {
-        let outlet = &self.0;
+        let outlet = &self.outlet;
         let driven = outlet.driven.take();
         let undelivered = !outlet.pieces.borrow().is_empty();
         if outlet.state.get() == State::Open || undelivered {

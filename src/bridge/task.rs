@@ -223,6 +223,17 @@ impl Task {
         core.after_step(task.py());
     }
 
+    /// Asks the task to end because its time is over; it sees `CancelledError("request timeout")`.
+    pub(crate) fn expire(&mut self, py: Python<'_>) {
+        self.ended = true;
+        if let Some(State::Waiting(_)) = self.core.tasks.take(self.key, self.id) {
+            let task = self.object.bind(py);
+            // Only a closed loop refuses, and then nothing runs any more.
+            let _ = task.call_method1(intern!(py, "cancel"), ("request timeout",));
+            self.core.after_step(py);
+        }
+    }
+
     /// Lets the task run on by itself; `on_end` hears of its end.
     pub(crate) fn leave(mut self, on_end: OnEnd) {
         self.ended = true;

@@ -1,6 +1,5 @@
 //! Server-sent events: the `text/event-stream` format (HTML Living Standard §9.2).
 
-use http::HeaderMap;
 use thiserror::Error;
 
 /// A comment that keeps the connection busy; clients ignore it.
@@ -53,11 +52,6 @@ impl Event<'_> {
         out.push(b'\n');
         Ok(())
     }
-}
-
-/// The `last-event-id` that a client sends when it comes back; `None` when it is not UTF-8.
-pub fn last_event_id(headers: &HeaderMap) -> Option<&str> {
-    std::str::from_utf8(headers.get("last-event-id")?.as_bytes()).ok()
 }
 
 /// The lines of a text, as the format ends them: CRLF, LF or CR alone. There is at least one.
@@ -152,18 +146,5 @@ mod tests {
             assert_eq!(event.encode(&mut out), Err(FieldError { field: "event" }));
             assert_eq!(out, b"kept");
         }
-    }
-
-    #[test]
-    fn the_last_id_of_a_client_is_text() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(last_event_id(&headers), None);
-        headers.insert("last-event-id", "é".parse().unwrap());
-        assert_eq!(last_event_id(&headers), Some("é"));
-        headers.insert(
-            "last-event-id",
-            http::HeaderValue::from_bytes(b"\xff").unwrap(),
-        );
-        assert_eq!(last_event_id(&headers), None);
     }
 }

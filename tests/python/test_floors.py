@@ -29,11 +29,11 @@ PYTHON_FLOORS = [
     {"_spikard", "exceptions", "_rules", "_logging", "_slots", "_violations", "background"},
     {"datastructures", "config", "params"},
     {"_settings", "websockets", "responses", "di", "grpc", "_codecs", "_signature", "_problems"}
-    | {"_files", "_exchange", "encoders", "middleware", "security", "staticfiles", "status"}
-    | {"templating"},
+    | {"_files", "_exchange", "_forms", "encoders", "middleware", "security", "staticfiles"}
+    | {"status", "templating"},
     {"_plan", "_extract", "_exact", "_result", "_endpoint", "_container", "_hooks", "_failures"}
     | {"_multipart", "_schemas", "_socket_endpoint", "routing", "_marks", "openapi", "events"}
-    | {"_components", "_documentation", "_projection"},
+    | {"_components", "_documentation", "_projection", "_detached"},
     {"app", "_door"},
     {"_importer", "_listen", "_loop", "_run", "_server", "_worker", "_workers", "cli", "__main__"}
     | {"_thread"},

@@ -48,7 +48,7 @@ def file(name: str, filename: str, *chunks: bytes) -> list[Any]:
 @pytest.fixture
 def form(monkeypatch):
     def play(*events: Any) -> None:
-        monkeypatch.setattr(multipart, "parser", lambda _: Script(*events, ("end",)))
+        monkeypatch.setattr(multipart, "parser", lambda *_: Script(*events, ("end",)))
 
     return play
 
@@ -157,7 +157,7 @@ def test_files_are_closed_when_the_form_is_malformed(monkeypatch, door):
 
     monkeypatch.setattr(UploadFile, "close", noted)
     broken = [*file("a", "1", b"x"), ("part", "b", "2", []), HTTPException(400, "malformed")]
-    monkeypatch.setattr(multipart, "parser", lambda _: Script(*broken))
+    monkeypatch.setattr(multipart, "parser", lambda *_: Script(*broken))
     app = Spikard()
 
     @app.post("/")

@@ -7,9 +7,12 @@ import collections
 import hashlib
 import io
 import itertools
-from collections.abc import AsyncIterator  # noqa: TC003 - handlers' annotations are read
-from typing import TYPE_CHECKING, Any
+import tempfile
+import threading
+from collections.abc import AsyncIterator, Iterator  # noqa: TC003 - annotations are read
+from typing import Any
 
+import msgspec
 import pytest
 
 from spikard import (
@@ -29,9 +32,6 @@ from spikard import (
 from spikard.testing import EventsRefusedError, ResponseAbortedError, WebSocketRejectedError
 from spikard.testing.events import TestEvents
 from spikard.testing.stream import Incoming, Opened, TestStream
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 pytestmark = pytest.mark.anyio
 
@@ -386,3 +386,122 @@ async def test_event_streams_are_parsed(pieces, events):
     async with TestEvents(TestStream(opening)) as heard:
         found = [(event.data, event.event_type, event.id) async for event in heard]
     assert found == events
+
+
+class Row(msgspec.Struct):
+    number: int
+
+
+def rows_app() -> Spikard:
+    rows = Spikard()
+
+    @rows.get("/async")
+    async def with_async() -> AsyncIterator[Row]:
+        for number in range(2):
+            yield Row(number)
+
+    @rows.get("/sync")
+    def with_sync() -> Iterator[Row]:
+        yield Row(0)
+        yield {"number": 1, "more": True}  # type: ignore[misc] # what is left out
+
+    @rows.get("/returned")
+    async def returned() -> AsyncIterator[Row]:
+        async def made() -> AsyncIterator[Row]:
+            yield Row(0)
+            yield Row(1)
+
+        return made()
+
+    @rows.get("/own", media_type="application/x-ndjson")
+    async def with_own_type() -> AsyncIterator[Row]:
+        yield Row(0)
+        yield Row(1)
+
+    @rows.get("/wrong")
+    async def wrong() -> AsyncIterator[Row]:
+        yield Row(0)
+        yield "no row"  # type: ignore[misc]
+
+    @rows.get("/text")
+    async def text() -> AsyncIterator[str]:
+        yield "as"
+        yield " it is"
+
+    return rows
+
+
+async def test_typed_generators_are_json_lines():
+    async with TestClient(rows_app()) as client:
+        for path, media_type in (
+            ("/async", "application/jsonl"),
+            ("/sync", "application/jsonl"),
+            ("/returned", "application/jsonl"),
+            ("/own", "application/x-ndjson"),
+        ):
+            async with client.stream("GET", path) as response:
+                assert response.headers["content-type"] == media_type, path
+                items = [item async for item in response.iter_json()]
+            assert items == [{"number": 0}, {"number": 1}], path
+        assert (await client.get("/text")).text() == "as it is"
+        with pytest.raises(ResponseAbortedError):
+            await client.get("/wrong")
+
+
+def test_typed_generators_are_documented():
+    paths = rows_app().openapi()["paths"]
+    content = paths["/async"]["get"]["responses"]["200"]["content"]
+    line = content["application/jsonl"]["schema"]
+    assert line["contentMediaType"] == "application/json"
+    assert line["contentSchema"] == {"$ref": "#/components/schemas/Row"}
+    assert "application/x-ndjson" in paths["/own"]["get"]["responses"]["200"]["content"]
+    assert "application/octet-stream" in paths["/text"]["get"]["responses"]["200"]["content"]
+
+
+async def test_a_sync_stream_is_closed_in_its_thread_after_the_step_that_runs():
+    local = Spikard()
+    stepping, go_on = threading.Event(), threading.Event()
+    closed_in: list[int] = []
+
+    @local.get("/")
+    async def handler() -> Response:
+        def chunks() -> Iterator[bytes]:
+            try:
+                yield b"first"
+                stepping.set()
+                go_on.wait(10)
+                yield b"second"
+            finally:
+                closed_in.append(threading.get_ident())
+
+        return StreamingResponse(chunks())
+
+    async with TestClient(local) as client:
+        async with client.stream("GET", "/") as response:
+            pieces = response.iter_bytes()
+            assert await anext(pieces) == b"first"
+            waiting = asyncio.ensure_future(anext(pieces))
+            await asyncio.to_thread(stepping.wait, 10)
+            waiting.cancel()
+            go_on.set()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+        assert len(closed_in) == 1
+        assert closed_in[0] != threading.get_ident()
+
+
+async def test_an_upload_goes_to_disk_off_the_event_loop():
+    threads: list[int] = []
+
+    class Watched(tempfile.SpooledTemporaryFile[bytes]):
+        def writelines(self, lines: Any) -> None:
+            threads.append(threading.get_ident())
+            super().writelines(lines)
+
+    file = UploadFile(Watched(max_size=10), size=0)
+    for piece in (b"small", b"over the limit", b"on disk"):
+        await file.append([piece])
+    here = threading.get_ident()
+    assert [thread == here for thread in threads] == [True, False, False]
+    assert (file.size, file.rolled_to_disk) == (26, True)
+    file.close()

@@ -585,9 +585,13 @@ impl Passage {
         });
         match timeout {
             None => Ok(waiting.await),
-            Some(timeout) => tokio::time::timeout(timeout, waiting)
-                .await
-                .map_err(|_| TimedOut),
+            Some(timeout) => match tokio::time::timeout(timeout, waiting).await {
+                Ok(result) => Ok(result),
+                Err(_) => {
+                    Python::attach(|py| task.expire(py));
+                    Err(TimedOut)
+                }
+            },
         }
     }
 

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::task::Context;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
@@ -124,7 +125,16 @@ pub(super) fn of_response(
     let file: Option<String> = response.getattr(intern!(py, "file"))?.extract()?;
     let background = response.getattr(intern!(py, "background"))?;
     let body = match stream {
-        Some(stream) => ResponseBody::Stream(Box::pin(pump(core, names, &stream)?.body())),
+        Some(stream) => {
+            let outlet = pump(core, names, &stream)?;
+            let period = response.getattr(intern!(py, "keep_alive_seconds"))?;
+            let period: Option<f64> = period.extract()?;
+            let body = match period.map(Duration::try_from_secs_f64) {
+                Some(Ok(period)) => outlet.events(period),
+                _ => outlet.body(),
+            };
+            ResponseBody::Stream(Box::pin(body))
+        }
         None => ResponseBody::from_bytes(body),
     };
     Ok(Reply {
