@@ -8,9 +8,10 @@ from conformance.faults import cases as faults
 from conformance.http1 import cases as http1
 from conformance.http2 import cases as http2
 from conformance.runner import main
+from conformance.streams import cases as streams
 from conformance.websocket import cases as websocket
 
-code = main([asgi.SUITE, http1.SUITE, http2.SUITE, websocket.SUITE, faults.SUITE])
+code = main([asgi.SUITE, http1.SUITE, http2.SUITE, websocket.SUITE, streams.SUITE, faults.SUITE])
 # These import the framework and start its servers themselves: no flag of this command concerns them.
 if len(sys.argv) == 1 or sys.argv[1:] == ["--server", "spikard"]:
     for name in ("conformance.parity.__main__", "conformance.fixtures.__main__"):

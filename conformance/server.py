@@ -58,6 +58,7 @@ class Options:
         port: a port to insist on; 0 takes a free one.
         open_files: limit of open descriptors, 0 for the system's.
         output: what standard output is: the `log`, a `full` pipe that nobody reads, or a `closed` one.
+        file_bytes: limit of a file's length, 0 for the system's.
         arguments: further command-line arguments, for flags that only spikard has.
         shrunk_timers: limits of seconds rather than tens of seconds, for the cases that wait for them.
     """
@@ -75,6 +76,7 @@ class Options:
     port: int = 0
     open_files: int = 0
     output: str = "log"
+    file_bytes: int = 0
     shrunk_timers: bool = False
     environment: tuple[tuple[str, str], ...] = ()
     arguments: tuple[str, ...] = ()
@@ -237,7 +239,7 @@ class Server:
         self._pipe = contextlib.ExitStack()
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                _limited(command.line(options, port, uds), options.open_files),
+                _limited(command.line(options, port, uds), options),
                 stdin=subprocess.DEVNULL,
                 stdout=log if options.output == "log" else self._deaf(options.output),
                 stderr=log,
@@ -368,10 +370,11 @@ def _flag(variable: str) -> str:
     return "--" + variable.removeprefix("SPIKARD_").lower().replace("_", "-")
 
 
-def _limited(words: list[str], open_files: int) -> list[str]:
-    if not open_files:
-        return words
-    return ["sh", "-c", f'ulimit -n {open_files} && exec "$@"', "sh", *words]
+def _limited(words: list[str], options: Options) -> list[str]:
+    limits = [f"ulimit -n {options.open_files}"] if options.open_files else []
+    # In blocks of 512 bytes (POSIX).
+    limits += [f"ulimit -f {options.file_bytes // 512}"] if options.file_bytes else []
+    return ["sh", "-c", " && ".join([*limits, 'exec "$@"']), "sh", *words] if limits else words
 
 
 def _executable(words: list[str]) -> list[str]:

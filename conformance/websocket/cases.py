@@ -237,6 +237,8 @@ def application_raises(trial: Trial) -> None:
 
 
 SUITE.left_out(
-    "E16", "foreign Origin", "a policy of the native API; an ASGI application decides for itself"
+    "E16",
+    "foreign Origin",
+    "an ASGI application decides for itself; suite streams has the native API",
 )
-SUITE.left_out("E21", "authentication", "a policy of the native API")
+SUITE.left_out("E21", "authentication", "suite streams has the native API")
