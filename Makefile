@@ -1,11 +1,13 @@
 # Development commands; `make` alone lists them. Each one sets up what it needs.
-# Settings: PYTHON3 (the interpreter of the virtual environment), VENV, PROFILE=release, CARGO_TARGET_DIR.
+# Settings: PYTHON3 (the interpreter of the virtual environment), VENV, PROFILE=release, CARGO_TARGET_DIR,
+# DEPENDENCY_GROUPS (of pyproject.toml; "dev browser" for the test with a real browser).
 
 PYTHON3 ?= $(shell for name in python3 python3.13 python3.12 python3.11 python3.10; do \
 	path=$$("$$name" -c 'import sys; print(sys.executable) if sys.version_info >= (3, 10) else sys.exit(1)' 2>/dev/null) \
 	&& [ -n "$$path" ] && echo "$$path" && break; done)
 VENV ?= .venv
 PROFILE ?= dev
+DEPENDENCY_GROUPS ?= dev
 APP ?= quickstart:app
 
 PYTHON := $(VENV)/bin/python
@@ -80,7 +82,7 @@ $(VENV)/stamp-venv:
 	@touch $@
 
 $(VENV)/stamp-dev: pyproject.toml $(VENV)/stamp-venv
-	$(PIP) install --group dev
+	$(PIP) install $(addprefix --group ,$(DEPENDENCY_GROUPS))
 	@touch $@
 
 $(VENV)/stamp-extension-$(PROFILE): $(EXTENSION_SOURCES) $(VENV)/stamp-dev
