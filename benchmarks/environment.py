@@ -42,6 +42,7 @@ COMPETITORS = (
     "redis",
     "msgspec",
     "pydantic",
+    "python-multipart",
     "websockets",
 )
 TOOLS = {

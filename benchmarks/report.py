@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from benchmarks.fanout import FanOut
     from benchmarks.measure import Result, Row, Sample
     from benchmarks.memory import Memory
 
@@ -83,6 +84,26 @@ def print_memory(console: Console, memory: Sequence[Memory]) -> None:
             f"{entry.fresh_bytes / 2**20:.1f}",
             f"{entry.per_connection_bytes / 1024:.1f}",
             style="bold green" if arm.ours else None,
+        )
+    console.print(table)
+
+
+def print_fan_out(console: Console, fan_out: Sequence[FanOut]) -> None:
+    """Print the figures of events for many."""
+    if not fan_out:
+        return
+    title = f"Server-sent events to {fan_out[0].clients:,} clients"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table.add_column("server", min_width=28)
+    for name in ("KiB/client", "ms to the last", "µs CPU/delivery"):
+        table.add_column(name, justify="right")
+    for entry in fan_out:
+        table.add_row(
+            entry.label,
+            f"{entry.per_client_bytes / 1024:.1f}",
+            f"{entry.last_ms:.0f}",
+            f"{entry.cpu_us:.1f}",
+            style="bold green" if ARMS[entry.arm].ours else None,
         )
     console.print(table)
 

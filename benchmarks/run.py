@@ -33,8 +33,8 @@ def parse() -> argparse.Namespace:
         "--workload",
         action="append",
         metavar="NAME",
-        choices=[w.name for w in WORKLOADS] + ["memory"],
-        help="only this workload, or 'memory' (repeatable; default: all)",
+        choices=[w.name for w in WORKLOADS] + ["memory", "fan-out"],
+        help="only this workload, or 'memory', or 'fan-out' (repeatable; default: all)",
     )
     parser.add_argument(
         "--arm",
@@ -91,6 +91,7 @@ def print_list() -> None:
     for workload in WORKLOADS:
         say(f"  {workload.name:14} {workload.title}: {', '.join(workload.arms)}")
     say("  memory         fresh server, idle connections")
+    say("  fan-out        server-sent events to 2,000 clients")
 
 
 def say(line: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks import environment, plot, report
 from benchmarks.arms import ARMS, LIMIT
+from benchmarks.fanout import FAN_OUT_ARMS, FanOut, measure_fan_out
 from benchmarks.measure import Result, Row, Setting, measure_once
 from benchmarks.memory import IDLE_KINDS, Idle, Memory, measure_memory
 from benchmarks.redis_server import running_redis
@@ -39,7 +41,7 @@ class Session:
         self._console = Console()
         if not self._console.is_terminal:
             self._console = Console(width=LOG_FILE_COLUMNS)
-        names = args.workload or [*(w.name for w in WORKLOADS), "memory"]
+        names = args.workload or [*(w.name for w in WORKLOADS), "memory", "fan-out"]
         needs_limit = any(LIMIT in w.arms for w in WORKLOADS if w.name in names)
         self._limit = environment.build_limit(self._say) if needs_limit else None
         self._results = [self._rows(w) for w in WORKLOADS if w.name in names]
@@ -50,6 +52,12 @@ class Session:
             if (not args.arm or arm in args.arm) and self._why_not(arm) is None
         ]
         self._memory: list[Memory] = []
+        self._fan_out_plan = [
+            arm
+            for arm in (FAN_OUT_ARMS if "fan-out" in names else ())
+            if (not args.arm or arm in args.arm) and self._why_not(arm) is None
+        ]
+        self._fan_out: list[FanOut] = []
         self._failures: list[str] = []
 
     def run(self) -> None:
@@ -114,7 +122,7 @@ class Session:
 
     def _measure_all(self, setting: Setting, progress: Progress) -> None:
         steps = sum(not row.skipped for result in self._results for row in result.rows)
-        total = steps * self._args.rounds + len(self._memory_plan)
+        total = steps * self._args.rounds + len(self._memory_plan) + len(self._fan_out_plan)
         task = progress.add_task("", total=total)
         for result in self._results:
             for number in range(self._args.rounds):
@@ -129,6 +137,13 @@ class Session:
         for kind, arm in self._memory_plan:
             progress.update(task, description=f"{kind.name}: {ARMS[arm].label}")
             self._measure_memory(setting, kind, arm)
+            progress.advance(task)
+        for arm in self._fan_out_plan:
+            progress.update(task, description=f"fan-out: {ARMS[arm].label}")
+            try:
+                self._fan_out.append(measure_fan_out(setting, arm))
+            except ServerError as error:
+                self._failures.append(f"fan-out, {ARMS[arm].label}: {error}")
             progress.advance(task)
 
     def _measure_row(self, setting: Setting, workload: Workload, row: Row) -> None:
@@ -161,6 +176,7 @@ class Session:
                     row.skipped = "failed, see below" if row.samples else "not reached"
         report.print_results(self._console, self._results)
         report.print_memory(self._console, self._memory)
+        report.print_fan_out(self._console, self._fan_out)
         for failure in dict.fromkeys(self._failures):
             self._console.print(f"failed: {failure}", style="red", highlight=False, markup=False)
         settings: dict[str, object] = {
@@ -168,6 +184,7 @@ class Session:
             "rounds": self._args.rounds,
             "seconds": self._args.seconds,
             "failures": self._failures,
+            "fan_out": [asdict(entry) for entry in self._fan_out],
         }
         self._folder.mkdir(parents=True, exist_ok=True)
         stem = f"{started:%Y-%m-%dT%H%M%S}"

@@ -111,6 +111,36 @@ def websocket(name: str, title: str, message_bytes: int) -> Workload:
     )
 
 
+def streams(**further: str) -> dict[str, str]:
+    """Return the arms of a stream workload of frameworks."""
+    return {
+        "spikard": "benchmarks.apps.spikard_streams:app",
+        "fastapi": "benchmarks.apps.fastapi_streams:app",
+        "litestar": "benchmarks.apps.litestar_streams:app",
+        **further,
+    }
+
+
+def native_websocket(name: str, title: str, message_bytes: int) -> Workload:
+    """Return a WebSocket echo of the frameworks, and of granian's own interface."""
+    return Workload(
+        name,
+        title,
+        streams(**{"granian-rsgi": "benchmarks.apps.rsgi:app"}),
+        load="websocket",
+        message_bytes=message_bytes,
+        tools=(),
+        reference="granian-rsgi",
+    )
+
+
+UPLOAD_BYTES = 1 << 20
+UPLOAD = (
+    b'--b\r\nContent-Disposition: form-data; name="%b"; filename="f"\r\n'
+    b"Content-Type: application/octet-stream\r\n\r\n%b\r\n--b--\r\n"
+)
+STREAM_APP = "benchmarks.apps.asgi_stream:app"
+
 WORKLOADS: tuple[Workload, ...] = (
     Workload("asgi-hello", "ASGI hello", asgi("asgi_hello", "rsgi")),
     Workload(
@@ -219,6 +249,39 @@ WORKLOADS: tuple[Workload, ...] = (
     ),
     websocket("websocket-64", "WebSocket echo, 64 B", 64),
     websocket("websocket-16k", "WebSocket echo, 16 KiB", 16_384),
+    native_websocket("native-websocket-64", "native WebSocket echo, 64 B", 64),
+    native_websocket("native-websocket-16k", "native WebSocket echo, 16 KiB", 16_384),
+    Workload(
+        "upload",
+        "1 MiB upload, multipart",
+        streams(),
+        path="/upload",
+        body=UPLOAD % (b"file", b"x" * UPLOAD_BYTES),
+        content_type="multipart/form-data; boundary=b",
+        expect={"size": UPLOAD_BYTES},
+        reference="fastapi",
+    ),
+    Workload(
+        "stream",
+        "100 chunks of 100 B",
+        streams(),
+        path="/stream",
+        expect=b"x" * 10_000,
+        reference="fastapi",
+    ),
+    Workload(
+        "asgi-stream",
+        "ASGI, 100 chunks of 100 B",
+        {
+            "spikard": STREAM_APP,
+            "granian": STREAM_APP,
+            "granian-rsgi": "benchmarks.apps.rsgi:app",
+            "uvicorn": STREAM_APP,
+        },
+        path="/stream",
+        expect=b"x" * 10_000,
+        reference="uvicorn",
+    ),
     Workload(
         "workers",
         "ASGI hello, two workers",

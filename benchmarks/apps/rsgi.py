@@ -1,4 +1,4 @@
-"""Raw RSGI (granian's own interface): hello, echo, 10 KiB and the WebSocket echo."""
+"""Raw RSGI (granian's own interface): hello, echo, 10 KiB, 100 chunks and the WebSocket echo."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import Any
 
 HELLO = [("content-type", "text/plain"), ("content-length", "13")]
 BODY = b"x" * 10_240
+CHUNK = b"x" * 100
 
 
 async def app(scope: Any, protocol: Any) -> None:
-    """Answer by path: `/echo`, `/10k`, a WebSocket, else hello."""
+    """Answer by path: `/echo`, `/10k`, `/stream`, a WebSocket, else hello."""
     if scope.proto == "ws":
         await echo_messages(protocol)
     elif scope.path == "/echo":
@@ -18,6 +19,10 @@ async def app(scope: Any, protocol: Any) -> None:
         )
     elif scope.path == "/10k":
         protocol.response_bytes(200, [("content-type", "text/plain")], BODY)
+    elif scope.path == "/stream":
+        transport = protocol.response_stream(200, [("content-type", "application/octet-stream")])
+        for _ in range(100):
+            await transport.send_bytes(CHUNK)
     else:
         protocol.response_bytes(200, HELLO, b"Hello, World!")
 
