@@ -77,6 +77,14 @@ IDLE_KINDS = (
         HANDSHAKE,
         b"\r\n\r\n",
     ),
+    Idle(
+        "idle native WebSocket",
+        "native-websocket-64",
+        {"spikard": "", "fastapi": "", "litestar": GRANIAN_ROOM, "granian-rsgi": GRANIAN_ROOM},
+        1_000,
+        HANDSHAKE,
+        b"\r\n\r\n",
+    ),
 )
 
 

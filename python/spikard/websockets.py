@@ -142,19 +142,33 @@ class WebSocket(Request):
         """Send a value as JSON in a text message."""
         await self.send(encode_json(data).decode())
 
+    # Each by itself: one generator inside another costs memory for every idle connection.
+
     async def iter_text(self) -> AsyncIterator[str]:
         """Yield text messages until the peer closes."""
-        async for message in self._messages():
+        while True:
+            try:
+                message = await self.receive()
+            except WebSocketDisconnect:
+                return
             yield message if isinstance(message, str) else message.decode()
 
     async def iter_bytes(self) -> AsyncIterator[bytes]:
         """Yield binary messages until the peer closes."""
-        async for message in self._messages():
+        while True:
+            try:
+                message = await self.receive()
+            except WebSocketDisconnect:
+                return
             yield message.encode() if isinstance(message, str) else message
 
     async def iter_json(self) -> AsyncIterator[Any]:
         """Yield decoded messages until the peer closes."""
-        async for message in self._messages():
+        while True:
+            try:
+                message = await self.receive()
+            except WebSocketDisconnect:
+                return
             yield msgspec.json.decode(message)
 
     async def close(self, code: int = 1000, reason: str = "") -> None:
@@ -173,14 +187,6 @@ class WebSocket(Request):
             raise ValueError("a close reason holds at most 123 bytes")
         self.application_state = "closed"
         await self._peer.close(code, reason)
-
-    async def _messages(self) -> AsyncIterator[str | bytes]:
-        while True:
-            try:
-                message = await self.receive()
-            except WebSocketDisconnect:
-                return
-            yield message
 
     def _require(self, state: str, action: str) -> None:
         if self.application_state != state:
