@@ -34,6 +34,11 @@ ARMS: dict[str, Arm] = {
     "spikard": Arm("spikard", SPIKARD, ("spikard",)),
     "spikard-2": Arm("spikard, 2 workers", SPIKARD + " --workers 2", ("spikard",)),
     "spikard-fastapi": Arm("FastAPI on spikard", SPIKARD, ("spikard", "fastapi")),
+    "spikard-uvicorn": Arm(
+        "Spikard application on uvicorn",
+        UVICORN + " --loop uvloop --http httptools",
+        ("spikard", "uvicorn", "uvloop", "httptools"),
+    ),
     "granian": Arm("granian (ASGI)", GRANIAN, ("granian",)),
     "granian-2": Arm("granian, 2 workers", GRANIAN + " --workers 2", ("granian",)),
     "granian-rsgi": Arm("granian (RSGI)", GRANIAN.replace("asgi", "rsgi"), ("granian",)),

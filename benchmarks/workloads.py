@@ -91,6 +91,7 @@ HELLO_APP = "benchmarks.apps.asgi_hello:app"
 WEBSOCKET_APP = "benchmarks.apps.asgi_websocket:app"
 REDIS_APP = "benchmarks.apps.asgi_redis:app"
 FASTAPI_APP = "benchmarks.apps.fastapi_app:app"
+SPIKARD_APP = "benchmarks.apps.spikard_app:app"
 
 
 def websocket(name: str, title: str, message_bytes: int) -> Workload:
@@ -208,6 +209,23 @@ WORKLOADS: tuple[Workload, ...] = (
         },
         path="/users/42",
         expect=USER,
+        reference="fastapi",
+    ),
+    Workload(
+        "on-uvicorn",
+        "applications on uvicorn: path parameter, JSON out",
+        {"spikard-uvicorn": SPIKARD_APP, "fastapi": FASTAPI_APP},
+        path="/users/42",
+        expect=USER,
+        reference="fastapi",
+    ),
+    Workload(
+        "on-uvicorn-post",
+        "applications on uvicorn: 1 KiB JSON POST, typed",
+        {"spikard-uvicorn": SPIKARD_APP, "fastapi": FASTAPI_APP},
+        path="/orders",
+        body=order(valid=True),
+        expect={"id": 1001, "lines": 9, "total": 427.5},
         reference="fastapi",
     ),
     Workload(
