@@ -250,6 +250,27 @@ class FilePath(Rule):
         raise self.refuse("a path", value)
 
 
+class Document(FilePath):
+    """A JSON document: a mapping, its text, or the path of a file with it.
+
+    Stored as a dict or as the path.
+    """
+
+    def _check(self, value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return dict(cast("Mapping[str, Any]", value))
+        if isinstance(value, str) and value.lstrip().startswith("{"):
+            import json
+
+            try:
+                return json.loads(value)
+            except ValueError as error:
+                raise ValueError(
+                    f"expected a JSON document, got text with a fault: {error}"
+                ) from None
+        return super()._check(value)
+
+
 class Texts(Rule):
     """Several strings, stored as a tuple; in text, separated by commas."""
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from spikard._rules import (
     Choice,
+    Document,
     FilePath,
     Headers,
     Integer,
@@ -195,8 +196,9 @@ class JwtConfig(Config):
     """Bearer tokens (RFC 7519) on every route that does not say `require_auth=False`.
 
     `secret` is the shared secret of an HS algorithm, or the PEM public key of the others; `jwks`
-    takes its place where keys are chosen by the token's `kid`. `exp` is required unless
-    `required_claims` leaves it out.
+    takes its place where keys are chosen by the token's `kid`: a set as a mapping or its JSON, or
+    the path of a file. To rotate keys, add the new one to the set, sign with it, and take the old
+    one out once its tokens have expired. `exp` is required unless `required_claims` leaves it out.
     """
 
     secret: str | None = knob(
@@ -213,9 +215,14 @@ class JwtConfig(Config):
     )
     leeway: int = knob(0, Integer("Seconds of tolerance for `exp` and `nbf`", high=86_400))
     required_claims: Sequence[str] = knob(("exp",), Texts("Claims a token must have"))
-    jwks: str | os.PathLike[str] | None = knob(
-        None, FilePath("File with the JSON Web Key Set", optional=True)
+    jwks: str | os.PathLike[str] | Mapping[str, Any] | None = knob(
+        None, Document("JSON Web Key Set, or the path of a file with it", optional=True)
     )
+
+    def _shown(self, name: str, *, secret: bool) -> str:
+        # A set may hold shared secrets; the path of one does not.
+        is_set = name == "jwks" and not isinstance(self.jwks, str)
+        return super(JwtConfig, self)._shown(name, secret=secret or is_set)
 
     def _check_together(self) -> None:
         if (self.secret is None) == (self.jwks is None):
@@ -844,6 +851,9 @@ class ServerConfig(Config):
                     f"ServerConfig.static_files[{index}].directory: expected a directory, "
                     f"got {os.fspath(static.directory)!r}"
                 )
+        jwks = None if self.jwt_auth is None else self.jwt_auth.jwks
+        if isinstance(jwks, str) and not os.path.isfile(jwks):
+            raise ValueError(f"JwtConfig.jwks: expected a file, got {jwks!r}")
         if self.tls is not None:
             parts: list[TlsConfig | CertificateConfig] = [self.tls, *self.tls.certificates]
             for part in parts:
