@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from spikard._plan import Plan
+    from spikard.config import RateLimitConfig
     from spikard.responses import Response
 
 __all__ = ["APIRouter", "BoundRoute", "Mark", "Route", "RouteOptions", "Router", "parse_template"]
@@ -73,6 +74,8 @@ class RouteOptions(TypedDict, total=False):
         cancel_on_disconnect: ``False`` lets the handler run on when its client goes.
         require_auth: ``False`` opens the route where the server authenticates.
         scopes: A JWT must carry all of these.
+        roles: A JWT must carry one of these.
+        rate_limit: A `RateLimitConfig` of the route's own, instead of the server's.
         max_body_size: Bytes, over the server's limit.
         request_timeout: Seconds, over the server's limit.
         compress: ``False`` never compresses the response.
@@ -110,6 +113,8 @@ class RouteOptions(TypedDict, total=False):
     cancel_on_disconnect: bool
     require_auth: bool
     scopes: Sequence[str]
+    roles: Sequence[str]
+    rate_limit: RateLimitConfig
     max_body_size: int | None
     request_timeout: float | None
     compress: bool
@@ -117,7 +122,15 @@ class RouteOptions(TypedDict, total=False):
 
 _OPTION_NAMES = frozenset(RouteOptions.__annotations__)
 
-POLICY_OPTIONS = ("require_auth", "scopes", "max_body_size", "request_timeout", "compress")
+POLICY_OPTIONS = (
+    "require_auth",
+    "scopes",
+    "roles",
+    "rate_limit",
+    "max_body_size",
+    "request_timeout",
+    "compress",
+)
 
 
 @dataclass(frozen=True)
