@@ -52,19 +52,18 @@ def run(application: Application, config: ServerConfig, source: Source | None) -
     Raises:
         StartError: The server cannot listen, or a file of the configuration is missing.
     """
+    from spikard._server import run_worker, warn_at_start
+
     _refuse_in_worker()
     _logging.configure(config)
     try:
-        for warning in [*config.check_files(), *risks(application, config)]:
-            log.warning("%s", warning)
+        warn_at_start(application.app, config)
         listeners = _listen.bind(config)
     except (_listen.ListenError, ValueError) as error:
         raise StartError(str(error)) from None
     announce = _announcement(listeners.url, config.workers)
     try:
         if config.workers == 1 or source is None:
-            from spikard._server import run_worker
-
             return run_worker(lambda: application.app, config, listeners.per_worker[0], announce)
         from spikard._workers import Supervisor
 
@@ -93,19 +92,6 @@ def _counts() -> int | None:
     descriptor = os.memfd_create("spikard-counts")
     os.ftruncate(descriptor, COUNTS_BYTES)
     return descriptor
-
-
-def risks(application: Application, config: ServerConfig) -> list[str]:
-    """Return what other machines could see that only its developer should, a sentence each."""
-    if config.uds is not None or config.host in ("127.0.0.1", "::1", "localhost"):
-        return []
-    found: list[str] = []
-    if getattr(application.app, "debug", False) is True:
-        found.append(f"debug is on and {config.host} is not loopback: errors show source code")
-    openapi = config.openapi
-    if openapi is not None and openapi.enabled and not (config.jwt_auth or config.api_key_auth):
-        found.append(f"the API's documentation is open to everyone who reaches {config.host}")
-    return found
 
 
 def _announcement(url: str, workers: int) -> Callable[[], None]:

@@ -164,6 +164,29 @@ def _core(application: Any, config: ServerConfig, counts: int | None) -> Core | 
     return core
 
 
+def warn_at_start(application: Any, config: ServerConfig) -> None:
+    """Check the files that the configuration names, and log what is dangerous about the start.
+
+    Raises:
+        ValueError: A file or directory is missing; names field and path.
+    """
+    for warning in [*config.check_files(), *risks(application, config)]:
+        logger.warning("%s", warning)
+
+
+def risks(application: Any, config: ServerConfig) -> list[str]:
+    """Return what other machines could see that only its developer should, a sentence each."""
+    if config.uds is not None or config.host in ("127.0.0.1", "::1", "localhost"):
+        return []
+    found: list[str] = []
+    if getattr(application, "debug", False) is True:
+        found.append(f"debug is on and {config.host} is not loopback: errors show source code")
+    openapi = config.openapi
+    if openapi is not None and openapi.enabled and not (config.jwt_auth or config.api_key_auth):
+        found.append(f"the API's documentation is open to everyone who reaches {config.host}")
+    return found
+
+
 async def serve(
     application: Any,
     config: ServerConfig | None = None,
@@ -185,7 +208,8 @@ async def serve(
         on_ready: Called with the URL when connections are accepted.
 
     Raises:
-        ValueError: The configuration asks for several workers, which are processes.
+        ValueError: The configuration asks for several workers, which are processes, or names a
+            file that is not there.
         ListenError: It cannot listen where it should.
         LifespanFailed: The application refused to start, or failed to shut down.
         KeyboardInterrupt: After the graceful stop that Ctrl-C began.
@@ -199,6 +223,7 @@ async def serve(
             f"workers: expected 1 inside a running loop, got {config.workers}; "
             "use app.run() or the spikard command for more"
         )
+    warn_at_start(application, config)
     loop = asyncio.get_running_loop()
     listeners = bind(config)
     sockets = listeners.per_worker[0]

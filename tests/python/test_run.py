@@ -16,8 +16,7 @@ import httpx
 import pytest
 
 from spikard import config
-from spikard._importer import Application, Kind
-from spikard._run import risks
+from spikard._server import risks
 from spikard.config import ApiKeyConfig, OpenApiConfig, ServerConfig
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -243,6 +242,5 @@ def test_inherited_socket_is_served(start, workers):
 )
 def test_what_other_machines_should_not_see_is_warned_about(monkeypatch, fields, debug, words):
     monkeypatch.setattr(config, "NOT_BUILT", frozenset())
-    application = Application(app=types.SimpleNamespace(debug=debug), kind=Kind.ASGI3)
-    found = risks(application, ServerConfig(**fields))
+    found = risks(types.SimpleNamespace(debug=debug), ServerConfig(**fields))
     assert [words in sentence for sentence in found] == ([True] if words else [])
