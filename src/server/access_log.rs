@@ -64,13 +64,10 @@ impl AccessLog {
         };
         // Without the query, which may carry keys and personal data.
         let path = uri.path().as_bytes().escape_ascii();
-        let line = match peer {
-            Endpoint::Tcp(client) => format!("{client} - \"{method} {path} HTTP/{version}\""),
-            Endpoint::Unix(_) => format!("unix - \"{method} {path} HTTP/{version}\""),
-        };
         Entry {
             log: Rc::clone(self),
-            line,
+            client: peer.clone(),
+            request: format!("{method} {path} HTTP/{version}"),
             status: None,
         }
     }
@@ -92,17 +89,21 @@ impl AccessLog {
         }
     }
 
-    fn add(&self, line: &str, status: Option<StatusCode>) {
+    fn add(&self, client: &Endpoint, request: &str, status: Option<StatusCode>) {
         let mut lines = self.lines.borrow_mut();
         super::planted::point("access log");
         if lines.is_empty() {
             self.has_lines.notify_one();
         }
-        lines.extend_from_slice(line.as_bytes());
-        lines.push(b' ');
         let status = status.as_ref().map_or("-", StatusCode::as_str);
-        lines.extend_from_slice(status.as_bytes());
-        lines.push(b'\n');
+        // Writing to memory cannot fail.
+        let _ = match client {
+            // Of a client that a proxy names, the port is seldom known.
+            Endpoint::Tcp(client) if client.port() == 0 => write!(lines, "{}", client.ip()),
+            Endpoint::Tcp(client) => write!(lines, "{client}"),
+            Endpoint::Unix(_) => write!(lines, "unix"),
+        };
+        let _ = writeln!(lines, " - \"{request}\" {status}");
         let is_full = lines.len() >= BATCH_BYTES;
         drop(lines);
         if is_full {
@@ -123,11 +124,18 @@ impl fmt::Debug for AccessLog {
 #[derive(Debug)]
 pub struct Entry {
     log: Rc<AccessLog>,
-    line: String,
+    client: Endpoint,
+    /// Method, path and version.
+    request: String,
     status: Option<StatusCode>,
 }
 
 impl Entry {
+    /// Notes on whose behalf the peer, a proxy, sent the request.
+    pub fn came_for(&mut self, client: Endpoint) {
+        self.client = client;
+    }
+
     /// Notes what was answered.
     pub fn answered(&mut self, status: StatusCode) {
         self.status = Some(status);
@@ -136,7 +144,7 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.log.add(&self.line, self.status);
+        self.log.add(&self.client, &self.request, self.status);
     }
 }
 

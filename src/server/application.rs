@@ -12,7 +12,7 @@ use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::message::body::{BodyError, ResponseBody};
-use crate::message::head::Head;
+use crate::message::head::{Endpoint, Head};
 
 /// What answers requests: a native application, an ASGI application, a test's closure.
 pub trait Application: 'static {
@@ -95,6 +95,9 @@ pub trait Exchange: 'static {
     /// Sends `103 Early Hints` with these fields (RFC 8297), if the connection can still do so;
     /// a hint that comes too late is dropped.
     fn early_hints(&mut self, fields: HeaderMap);
+
+    /// Says on whose behalf a proxy sent the request, for the access log.
+    fn came_for(&mut self, client: &Endpoint);
 
     /// Closes the connection once the response has been sent: the peer may take what follows for
     /// something else. Nothing to do where a stream ends by itself.

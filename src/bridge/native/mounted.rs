@@ -10,7 +10,7 @@ use http::HeaderMap;
 use crate::bridge::asgi::{self, AsgiApplication};
 use crate::bridge::reactor::Core as Reactor;
 use crate::message::body::BodyError;
-use crate::message::head::Head;
+use crate::message::head::{Endpoint, Head};
 use crate::pipeline::{BodyLimit, Limits, payload_too_large};
 use crate::server::{Answer, Capabilities, Exchange};
 
@@ -77,6 +77,14 @@ impl<E: Exchange> Exchange for Limited<E> {
 
     fn early_hints(&mut self, fields: HeaderMap) {
         self.inner.early_hints(fields);
+    }
+
+    fn came_for(&mut self, client: &Endpoint) {
+        self.inner.came_for(client);
+    }
+
+    fn close_after(&mut self) {
+        self.inner.close_after();
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -15,6 +15,7 @@ use super::super::planted;
 use super::super::watch::Phase;
 use super::Shared;
 use crate::message::body::BodyError;
+use crate::message::head::Endpoint;
 
 /// Small pieces of a chunked body are gathered up to this size before the application sees them,
 /// so that a body of one-byte chunks does not cost it a call each.
@@ -163,6 +164,12 @@ impl Exchange for Http1Exchange {
         }
         interim.extend_from_slice(b"\r\n");
         self.shared.activity.wake();
+    }
+
+    fn came_for(&mut self, client: &Endpoint) {
+        if self.shared.limits.access_log.is_some() {
+            self.shared.client.replace(Some(client.clone()));
+        }
     }
 
     fn close_after(&mut self) {

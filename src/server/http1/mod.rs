@@ -30,7 +30,7 @@ use super::shutdown::Stop;
 use super::transport::Transport;
 use super::watch::{Activity, Order, Phase};
 use crate::message::body::BodyError;
-use crate::message::head::Connection;
+use crate::message::head::{Connection, Endpoint};
 pub use batch::Batch;
 use respond::Answerer;
 use wire::{GuardedIo, Wire};
@@ -80,6 +80,8 @@ pub struct Shared {
     /// Interim responses to write before anything else.
     interim: RefCell<BytesMut>,
     upgrade: RefCell<Option<UpgradeHandler>>,
+    /// On whose behalf a proxy sent the request in flight, for the access log.
+    client: RefCell<Option<Endpoint>>,
 }
 
 impl Shared {
@@ -104,6 +106,7 @@ impl Shared {
             broken: Cell::new(None),
             interim: RefCell::new(BytesMut::new()),
             upgrade: RefCell::new(None),
+            client: RefCell::new(None),
         }
     }
 

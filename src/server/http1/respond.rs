@@ -155,6 +155,11 @@ impl<A: Application> Finishing<A> {
 
     fn finish(mut self, answer: Answer) -> Result<Response<Http1Body<A>>, Aborted> {
         let shared = self.shared;
+        if let Some(entry) = &mut self.entry
+            && let Some(client) = shared.client.take()
+        {
+            entry.came_for(client);
+        }
         let response = match answer {
             Answer::Response(mut response) => {
                 if shared.is_last() {

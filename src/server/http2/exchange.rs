@@ -9,6 +9,7 @@ use h2::RecvStream;
 use http::{HeaderMap, Response, StatusCode};
 
 use crate::message::body::BodyError;
+use crate::message::head::Endpoint;
 use crate::server::application::{Capabilities, Exchange};
 
 use super::connection::Streams;
@@ -36,6 +37,8 @@ pub(super) struct StreamState {
     interim: RefCell<Option<Vec<Response<()>>>>,
     /// The stream's task.
     waker: RefCell<Option<Waker>>,
+    /// On whose behalf a proxy sent the request, for the access log.
+    client: RefCell<Option<Endpoint>>,
 }
 
 impl StreamState {
@@ -48,6 +51,7 @@ impl StreamState {
             receiving: Stall::default(),
             body_timed,
             interim: RefCell::new(Some(Vec::new())),
+            client: RefCell::new(None),
             waker: RefCell::new(None),
         })
     }
@@ -79,6 +83,11 @@ impl StreamState {
     /// No interim response can be sent any more.
     pub(super) fn answered(&self) {
         self.interim.take();
+    }
+
+    /// Takes the client on whose behalf a proxy sent the request, if one did.
+    pub(super) fn take_client(&self) -> Option<Endpoint> {
+        self.client.take()
     }
 
     /// A response was sent to its end.
@@ -229,6 +238,10 @@ impl Exchange for Http2Exchange {
         let mut response = interim(StatusCode::EARLY_HINTS);
         *response.headers_mut() = fields;
         self.state.push_interim(response);
+    }
+
+    fn came_for(&mut self, client: &Endpoint) {
+        self.state.client.replace(Some(client.clone()));
     }
 
     fn capabilities(&self) -> Capabilities {

@@ -70,6 +70,9 @@ impl<A: Application> Stream<A> {
         };
         self.state.answered();
         if let Some(mut entry) = self.entry.take() {
+            if let Some(client) = self.state.take_client() {
+                entry.came_for(client);
+            }
             match &answer {
                 Answer::Response(response) => entry.answered(response.status()),
                 Answer::Upgrade(..) => entry.answered(StatusCode::OK),
