@@ -258,7 +258,10 @@ fn compile(pattern: Option<&str>) -> Result<Option<Regex>, ConfigError> {
     };
     let anchored = Regex::new(&format!(r"\A(?:{pattern})\z"));
     anchored.map(Some).map_err(|error| {
-        let expected = format!("a regular expression ({error})");
+        // The last line says what is wrong; those before point at where, over several lines.
+        let error = error.to_string();
+        let reason = error.lines().last().unwrap_or_default().trim();
+        let expected = format!("a regular expression ({reason})");
         ConfigError::value("cors.allow_origin_regex", format!("{pattern:?}"), expected)
     })
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderValue, Response};
@@ -142,7 +143,7 @@ pub struct Ticket {
     pub(super) standing: Option<Standing>,
     /// Which of the configured keys the request has shown.
     pub(super) api_key: Option<u32>,
-    pub(super) claims: Option<Box<Value>>,
+    pub(super) claims: Option<Arc<Value>>,
 }
 
 /// What a request is, beyond an HTTP request.
@@ -168,8 +169,8 @@ impl Ticket {
     }
 
     /// Returns the verified claims of the request's token, all of them.
-    pub fn claims(&self) -> Option<&Value> {
-        self.claims.as_deref()
+    pub fn claims(&self) -> Option<&Arc<Value>> {
+        self.claims.as_ref()
     }
 }
 

@@ -1,10 +1,12 @@
 //! The body of a file, or of parts of it, read in pieces; off the loop's thread where the disk
 //! has to turn.
 
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -92,6 +94,23 @@ impl FileBody {
         self.remaining
     }
 
+    /// Returns the path of the file when the body is all of it, where the system can tell: after
+    /// opening, so no link in the path leads anywhere else.
+    pub fn whole_path(&self) -> Option<String> {
+        let (file, [Segment::File(range)]) = (self.file.as_ref()?, self.segments.as_slices().0)
+        else {
+            return None;
+        };
+        if range.start != 0 || file.metadata().ok()?.len() != range.end {
+            return None;
+        }
+        let link = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let path = std::fs::read_link(link).ok()?.into_os_string();
+        let path = path.into_string().ok()?;
+        // The kernel says so of a file without a name.
+        (path.starts_with('/') && !path.ends_with(" (deleted)")).then_some(path)
+    }
+
     /// Reads the next piece, at most 64 KiB, and may block on the disk; `None` at the end.
     ///
     /// # Errors
@@ -105,6 +124,17 @@ impl FileBody {
         };
         self.remaining -= bytes.len() as u64;
         Ok(Some(bytes))
+    }
+
+    fn piece(&mut self, read: io::Result<Bytes>) -> Result<Frame<Bytes>, Aborted> {
+        if let Ok(bytes) = read {
+            self.remaining -= bytes.len() as u64;
+            Ok(Frame::data(bytes))
+        } else {
+            // The head promised a length that the file no longer has: the cut shows it.
+            self.segments.clear();
+            Err(Aborted)
+        }
     }
 
     fn next_step(&mut self) -> Option<Step> {
@@ -131,12 +161,65 @@ enum Step {
 /// the disk would have to turn.
 pub(super) fn read_range(file: &File, range: Range<u64>, patience: Patience) -> io::Result<Bytes> {
     let length = usize::try_from(range.end - range.start).map_err(io::Error::other)?;
-    let mut buffer = vec![0; length];
+    let mut buffer = Buffer::take(length);
+    let bytes = &mut buffer.bytes[..length];
     match patience {
-        Patience::Blocking => file.read_exact_at(&mut buffer, range.start)?,
-        Patience::Cached => read_cached(file, &mut buffer, range.start)?,
+        Patience::Blocking => file.read_exact_at(bytes, range.start)?,
+        Patience::Cached => read_cached(file, bytes, range.start)?,
     }
-    Ok(buffer.into())
+    Ok(if length < POOLED_FROM_BYTES {
+        Bytes::copy_from_slice(bytes)
+    } else {
+        Bytes::from_owner(buffer)
+    })
+}
+
+/// Shorter pieces are copied: a buffer of 64 KiB would wait for a slow client with little in it.
+const POOLED_FROM_BYTES: usize = 16 * 1024;
+
+/// How many unused buffers a thread keeps: 1 MiB.
+const POOL_BUFFERS: usize = 16;
+
+thread_local! {
+    static POOL: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Room for one piece. It has been written to before, so that taking it costs neither the zeros of
+/// new memory nor the kernel's work for new pages; dropped, it goes to its thread's pool.
+struct Buffer {
+    bytes: Box<[u8]>,
+    length: usize,
+}
+
+impl Buffer {
+    fn take(length: usize) -> Self {
+        let room = usize::try_from(PIECE_BYTES).expect("64 KiB");
+        let pooled = POOL
+            .try_with(|pool| pool.borrow_mut().pop())
+            .ok()
+            .flatten()
+            .filter(|_| length <= room);
+        let bytes = pooled.unwrap_or_else(|| vec![0; length.max(room)].into());
+        Self { bytes, length }
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // At a thread's end there is no pool any more.
+        let _ = POOL.try_with(|pool| {
+            let mut pool = pool.borrow_mut();
+            if pool.len() < POOL_BUFFERS {
+                pool.push(std::mem::take(&mut self.bytes));
+            }
+        });
+    }
 }
 
 #[cfg(target_os = "linux")]
@@ -205,14 +288,9 @@ impl Body for FileBody {
         };
         let outcome = ready!(Pin::new(reading).poll(cx));
         self.reading = None;
-        Poll::Ready(Some(if let Ok(Ok(bytes)) = outcome {
-            self.remaining -= bytes.len() as u64;
-            Ok(Frame::data(bytes))
-        } else {
-            // The head promised a length that the file no longer has: the cut shows it.
-            self.segments.clear();
-            Err(Aborted)
-        }))
+        Poll::Ready(Some(self.piece(
+            outcome.unwrap_or_else(|error| Err(io::Error::other(error))),
+        )))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -16,6 +17,7 @@ use serde_json::{Map, Value};
 
 use super::config::{ConfigError, JwtConfig, OneOrMany};
 use super::problem::{Answer, answer, unauthorized};
+use super::token_cache::TokenCache;
 use crate::message::problem::Problem;
 
 /// The compiled policy.
@@ -28,6 +30,7 @@ pub(super) struct Jwt {
     issuers: Option<Vec<String>>,
     required: Vec<String>,
     leeway: Duration,
+    passed: TokenCache,
 }
 
 enum Keys {
@@ -82,20 +85,37 @@ impl Jwt {
             issuers: some_of("jwt_auth.issuer", config.issuer.clone())?,
             required: config.required_claims.clone(),
             leeway,
+            passed: TokenCache::default(),
         })
     }
 
     /// Returns the verified claims of a request's bearer token, or the 401 that it gets.
     ///
     /// `now` is the time since the Unix epoch.
-    pub(super) fn check(&self, headers: &HeaderMap, now: Duration) -> Result<Value, Box<Answer>> {
+    pub(super) fn check(
+        &self,
+        headers: &HeaderMap,
+        now: Duration,
+    ) -> Result<Arc<Value>, Box<Answer>> {
         self.claims(headers, now)
-            .map(Value::Object)
             .map_err(|refusal| Box::new(refusal.answer()))
     }
 
-    fn claims(&self, headers: &HeaderMap, now: Duration) -> Result<Map<String, Value>, Refusal> {
+    fn claims(&self, headers: &HeaderMap, now: Duration) -> Result<Arc<Value>, Refusal> {
         let token = bearer(headers)?;
+        if let Some((claims, lifetime)) = self.passed.find(token) {
+            return lifetime.judge(now, self.leeway).map(|()| claims);
+        }
+        let claims = self.verify(token)?;
+        let lifetime = Lifetime::of(&claims)?;
+        lifetime.judge(now, self.leeway)?;
+        self.judge(&claims)?;
+        let claims = Arc::new(Value::Object(claims));
+        self.passed.keep(token, &claims, lifetime);
+        Ok(claims)
+    }
+
+    fn verify(&self, token: &str) -> Result<Map<String, Value>, Refusal> {
         let parts = token.split('.').count();
         let [head, payload, signature] = split_three(token).ok_or(Refusal::Malformed { parts })?;
         let head: TokenHead = decode(head).ok_or(Refusal::Invalid)?;
@@ -111,7 +131,6 @@ impl Jwt {
             return Err(Refusal::Signature);
         }
         let Claims(claims) = decode(payload).ok_or(Refusal::Invalid)?;
-        self.judge(&claims, now)?;
         Ok(claims)
     }
 
@@ -130,14 +149,8 @@ impl Jwt {
         }
     }
 
-    fn judge(&self, claims: &Map<String, Value>, now: Duration) -> Result<(), Refusal> {
-        let (now, leeway) = (now.as_secs_f64(), self.leeway.as_secs_f64());
-        if date(claims, "exp")?.is_some_and(|expiry| expiry + leeway <= now) {
-            return Err(Refusal::Expired);
-        }
-        if date(claims, "nbf")?.is_some_and(|start| start - leeway > now) {
-            return Err(Refusal::NotYet);
-        }
+    /// Judges the claims that mean the same at any time.
+    fn judge(&self, claims: &Map<String, Value>) -> Result<(), Refusal> {
         if let Some(audiences) = &self.audiences {
             let named = strings(claims.get("aud"));
             if !named.iter().any(|name| audiences.contains(*name)) {
@@ -161,6 +174,33 @@ impl Jwt {
         } else {
             Err(Refusal::Invalid)
         }
+    }
+}
+
+/// Between which times a token counts, in seconds since the Unix epoch.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Lifetime {
+    start: Option<f64>,
+    expiry: Option<f64>,
+}
+
+impl Lifetime {
+    fn of(claims: &Map<String, Value>) -> Result<Self, Refusal> {
+        Ok(Self {
+            start: date(claims, "nbf")?,
+            expiry: date(claims, "exp")?,
+        })
+    }
+
+    fn judge(self, now: Duration, leeway: Duration) -> Result<(), Refusal> {
+        let (now, leeway) = (now.as_secs_f64(), leeway.as_secs_f64());
+        if self.expiry.is_some_and(|expiry| expiry + leeway <= now) {
+            return Err(Refusal::Expired);
+        }
+        if self.start.is_some_and(|start| start - leeway > now) {
+            return Err(Refusal::NotYet);
+        }
+        Ok(())
     }
 }
 

@@ -51,6 +51,7 @@ mod shared_table;
 mod static_files;
 #[cfg(test)]
 mod tests;
+mod token_cache;
 
 pub use body_limit::BodyLimit;
 pub use clock::{Clock, SystemClock};
@@ -66,7 +67,7 @@ pub use shared_table::{SharedTable, TABLE_CELLS};
 pub use static_files::SendFile;
 
 use api_key::ApiKeys;
-use body_limit::declared_too_large;
+use body_limit::{declared_too_large, is_encoded};
 use compression::Compression;
 use cors::Cors;
 use decision::RequestKind;
@@ -400,6 +401,7 @@ impl<T> Pipeline<T> {
         head: &mut response::Parts,
         length: Option<u64>,
     ) -> Option<BodyOut> {
+        let length = length.or_else(|| declared_length(&head.headers));
         let encoder = self
             .coding(ticket, head, length)
             .map(|(compression, coding)| {
@@ -515,7 +517,7 @@ impl<T> Pipeline<T> {
         };
         let demands = policy.and_then(|policy| policy.demands.as_ref());
         let refused = demands.and_then(|demands| demands.refuse(&claims));
-        ticket.claims = Some(Box::new(claims));
+        ticket.claims = Some(claims);
         refused
     }
 
@@ -528,6 +530,9 @@ impl<T> Pipeline<T> {
             Some(id) => self.routes[id.index()].policy.limits,
             None => self.limits,
         };
+        if matches!(target, Target::Route(..)) && is_encoded(&head.headers) {
+            return Decision::Respond(problem::encoded_body());
+        }
         let over = declared_too_large(&head.headers, limits.max_body_bytes);
         match (target, over) {
             (Target::Route(..) | Target::Mount(..), Some(limit)) => {

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use http::header::{CACHE_CONTROL, CONTENT_ENCODING, LOCATION, VARY, X_CONTENT_TYPE_OPTIONS};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode, Uri};
 use rustix::fs::{Mode, OFlags};
 
 use super::coding::{Accepted, Coding};
@@ -112,10 +112,10 @@ impl StaticFiles {
             directory: Arc::clone(directory),
             path,
             is_directory,
-            redirect: redirect(head),
+            target: head.uri.clone(),
             accepted: Accepted::new(&head.headers),
             conditions: FileConditions::new(&head.method, &head.headers),
-            wants_page: wants_page(head),
+            wants_page: directory.spa_fallback && wants_page(head),
         })
     }
 }
@@ -192,14 +192,14 @@ fn relative_path(rest: &str) -> Option<(String, bool)> {
 
 /// The target that a directory without its slash is sent on to: relative to the request's own, so
 /// that no host or scheme in it can be anything but the client's.
-fn redirect(head: &Head) -> HeaderValue {
-    let last = head.raw_path().rsplit('/').next().unwrap_or("");
-    let mut target = format!("./{last}/");
-    if let Some(query) = head.uri.query() {
-        target.push('?');
-        target.push_str(query);
+fn redirect(target: &Uri) -> HeaderValue {
+    let last = target.path().rsplit('/').next().unwrap_or("");
+    let mut location = format!("./{last}/");
+    if let Some(query) = target.query() {
+        location.push('?');
+        location.push_str(query);
     }
-    HeaderValue::try_from(target).unwrap_or_else(|_| HeaderValue::from_static("./"))
+    HeaderValue::try_from(location).unwrap_or_else(|_| HeaderValue::from_static("./"))
 }
 
 /// Whether a browser is on its way to a page, as against asking for a script or picture.
@@ -218,9 +218,11 @@ pub struct SendFile {
     /// Relative to the directory; `""` is the directory itself.
     path: String,
     is_directory: bool,
-    redirect: HeaderValue,
+    /// The request's own, of which a redirect is made.
+    target: Uri,
     accepted: Accepted,
     conditions: FileConditions,
+    /// Whether nothing there is answered with the directory's own index.
     wants_page: bool,
 }
 
@@ -243,12 +245,10 @@ impl SendFile {
     }
 
     fn respond(&self, patience: Patience) -> io::Result<Response<FileBody>> {
-        let index = format!("{}/index.html", self.path);
-        let index = index.trim_start_matches('/');
         let directory = &self.directory;
         let found = if self.is_directory {
             if directory.index_file {
-                self.file(index, patience)?
+                self.file(&self.index(), patience)?
             } else {
                 None
             }
@@ -258,8 +258,8 @@ impl SendFile {
                     self.variant(&self.path, file, &metadata, patience)?
                 }
                 Opened::Directory if directory.index_file => {
-                    return if self.file(index, patience)?.is_some() {
-                        Ok(moved(self.redirect.clone()))
+                    return if self.file(&self.index(), patience)?.is_some() {
+                        Ok(moved(redirect(&self.target)))
                     } else {
                         Ok(not_found())
                     };
@@ -270,11 +270,19 @@ impl SendFile {
         if let Some(found) = found {
             return Ok(found);
         }
-        if directory.spa_fallback && self.wants_page {
+        if self.wants_page {
             let page = self.file("index.html", patience)?;
             return Ok(page.unwrap_or_else(not_found));
         }
         Ok(not_found())
+    }
+
+    fn index(&self) -> String {
+        if self.path.is_empty() {
+            "index.html".to_owned()
+        } else {
+            format!("{}/index.html", self.path)
+        }
     }
 
     /// Answers with the file at `path`, `None` when there is no regular file.

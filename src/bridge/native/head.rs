@@ -26,7 +26,7 @@ pub(crate) struct RequestHead {
     names: Arc<[String]>,
     spans: PathSpans,
     request_id: Option<String>,
-    claims: Option<serde_json::Value>,
+    claims: Option<Arc<serde_json::Value>>,
 }
 
 impl RequestHead {
@@ -52,7 +52,7 @@ impl RequestHead {
     pub(super) fn with_policies(
         mut self,
         request_id: Option<&str>,
-        claims: Option<&serde_json::Value>,
+        claims: Option<&Arc<serde_json::Value>>,
     ) -> Self {
         self.request_id = request_id.map(str::to_owned);
         self.claims = claims.cloned();
@@ -198,8 +198,8 @@ impl RequestHead {
         let Some(claims) = &self.claims else {
             return Ok(None);
         };
-        let json =
-            serde_json::to_vec(claims).map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let json = serde_json::to_vec(&**claims)
+            .map_err(|error| PyValueError::new_err(error.to_string()))?;
         let decode = py
             .import(intern!(py, "msgspec.json"))?
             .getattr(intern!(py, "decode"))?;
