@@ -32,6 +32,9 @@ UVICORN = "{bin}/uvicorn {app} --port {port} --no-access-log"
 ARMS: dict[str, Arm] = {
     LIMIT: Arm("bare hyper (limit)", "{limit} {port} {app}", ()),
     "spikard": Arm("spikard", SPIKARD, ("spikard",)),
+    "spikard-default": Arm("spikard, default policies", SPIKARD, ("spikard",)),
+    "spikard-guarded": Arm("spikard, JWT + limit + id + CORS", SPIKARD, ("spikard",)),
+    "nginx": Arm("nginx", "nginx -p {files} -c {nginx}", ()),
     "spikard-2": Arm("spikard, 2 workers", SPIKARD + " --workers 2", ("spikard",)),
     "spikard-fastapi": Arm("FastAPI on spikard", SPIKARD, ("spikard", "fastapi")),
     "spikard-uvicorn": Arm(

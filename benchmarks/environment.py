@@ -49,6 +49,7 @@ TOOLS = {
     "wrk": "HTTP/1.1 load; Debian package wrk",
     "h2load": "HTTP/2 load; Debian package nghttp2-client",
     "redis-server": "the Redis workload; Debian package redis-server",
+    "nginx": "the static workload's reference; Debian package nginx-light",
     "openssl": "the certificate of the TLS workload; Debian package openssl",
     "cargo": "our release wheel and the limit; https://rustup.rs",
 }

@@ -86,7 +86,8 @@ class Wrk:
         )
         try:
             method = "GET" if work.body is None else "POST"
-            headers = {} if work.body is None else {"content-type": work.content_type}
+            content = {} if work.body is None else {"content-type": work.content_type}
+            headers = {**work.headers, **content}
             connection.request(method, work.path, work.body, headers)
             response = connection.getresponse()
             body = response.read()
@@ -110,6 +111,8 @@ class Wrk:
         work = self.workload
         url = f"{'https' if work.tls else 'http'}://127.0.0.1:{port}{work.path}"
         command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds:.0f}s", "--latency"]
+        for name, value in work.headers.items():
+            command += ["-H", f"{name}: {value}"]
         with tempfile.NamedTemporaryFile() as body:
             if work.body is not None:
                 body.write(work.body)

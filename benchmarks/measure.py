@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from benchmarks.arms import ARMS, LIMIT
 from benchmarks.load import Load, load_for
 from benchmarks.server import Server, ServerError, free_port
+from benchmarks.static import write_nginx_configuration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -108,6 +109,7 @@ class Setting:
     limit: Path | None
     certificate: Path | None
     key: Path | None
+    files: Path
     environment: Mapping[str, str]
 
     def start(self, arm: str, app: str) -> Server:
@@ -119,6 +121,8 @@ class Setting:
             "certificate": self.certificate,
             "key": self.key,
             "port": port,
+            "files": self.files,
+            "nginx": write_nginx_configuration(self.files, port) if arm == "nginx" else "",
         }
         command = ARMS[arm].command.format(**values, app=app.format(**values))
         return Server(shlex.split(command), port, self.environment)

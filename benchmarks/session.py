@@ -21,6 +21,7 @@ from benchmarks.measure import Result, Row, Setting, measure_once
 from benchmarks.memory import IDLE_KINDS, Idle, Memory, measure_memory
 from benchmarks.redis_server import running_redis
 from benchmarks.server import ServerError
+from benchmarks.static import write_files
 from benchmarks.workloads import WORKLOADS, Workload
 
 if TYPE_CHECKING:
@@ -107,7 +108,10 @@ class Session:
                 "redis-server"
             ):
                 extra["BENCHMARK_REDIS_PORT"] = str(stack.enter_context(running_redis(folder)))
-            yield Setting(self._limit, certificate, key, extra)
+            files = folder / "static"
+            files.mkdir()
+            write_files(files)
+            yield Setting(self._limit, certificate, key, files, extra)
 
     def _progress(self) -> Progress:
         return Progress(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+import hmac
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from benchmarks import static
 from benchmarks.arms import LIMIT
 
 if TYPE_CHECKING:
@@ -27,6 +30,7 @@ class Workload:
     content_type: str = "application/json"
     expect: bytes | object = HELLO  # bytes: this body; None: any body; else this JSON value
     statuses: tuple[int, ...] = (200,)
+    headers: Mapping[str, str] = field(default_factory=dict)  # sent to every arm; wrk only
     load: Literal["wrk", "h2load", "websocket"] = "wrk"
     tls: bool = False
     message_bytes: int = 0  # WebSocket only
@@ -85,10 +89,22 @@ def order(*, valid: bool) -> bytes:
     return json.dumps(document).encode()
 
 
+def token(secret: str) -> str:
+    """Return a JWT signed with HS256."""
+
+    def part(data: bytes) -> bytes:
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+    claims = {"sub": "alice", "scope": "read write", "exp": 4_000_000_000}
+    signed = part(b'{"alg":"HS256","typ":"JWT"}') + b"." + part(json.dumps(claims).encode())
+    return (signed + b"." + part(hmac.digest(secret.encode(), signed, "sha256"))).decode()
+
+
 USER = {"id": 42, "name": "Alice"}
 TLS_FLAGS = "--ssl-certfile {certificate} --ssl-keyfile {key}"
 HELLO_APP = "benchmarks.apps.asgi_hello:app"
 WEBSOCKET_APP = "benchmarks.apps.asgi_websocket:app"
+POLICIES_SECRET = "the benchmark's secret, of more than 32 bytes"  # noqa: S105 - it guards nothing
 REDIS_APP = "benchmarks.apps.asgi_redis:app"
 FASTAPI_APP = "benchmarks.apps.fastapi_app:app"
 SPIKARD_APP = "benchmarks.apps.spikard_app:app"
@@ -239,6 +255,35 @@ WORKLOADS: tuple[Workload, ...] = (
         },
         tools=("wrk", "redis-server"),
         reference="uvicorn",
+    ),
+    Workload(
+        "policies",
+        "no policies, the defaults, and JWT + rate limit + request id + CORS",
+        {
+            "spikard": "benchmarks.apps.spikard_policies:off",
+            "spikard-default": "benchmarks.apps.spikard_policies:default",
+            "spikard-guarded": "benchmarks.apps.spikard_policies:guarded",
+        },
+        path="/users/42",
+        headers={
+            "Authorization": f"Bearer {token(POLICIES_SECRET)}",
+            "Origin": "https://example.com",
+        },
+        expect=USER,
+        reference="spikard",
+    ),
+    Workload(
+        "static",
+        "a static file of 64 KiB",
+        {
+            "nginx": "",
+            "spikard": f"{HELLO_APP} --static-files /static={{files}}",
+            "granian": f"--static-path-mount {{files}} {HELLO_APP}",
+        },
+        path="/static/64k.bin",
+        expect=static.CONTENT,
+        tools=("wrk", "nginx"),
+        reference="nginx",
     ),
     Workload(
         "http2",
