@@ -1,7 +1,9 @@
 """Every policy field has its effect behind every door, from one table.
 
-The doors: our own server on a socket, the pipeline as `TestClient` drives it, and another ASGI
-server (uvicorn). An ASGI application that is not ours gets the same from our server when asked.
+The doors: our own server as `run()`, `serve()`, the command line with one worker and with two, and
+a thread of this process start it; the pipeline as `TestClient` drives it; `LiveTestClient`; and
+another ASGI server (uvicorn). An ASGI application that is not ours gets the same from our server
+when asked.
 """
 
 from __future__ import annotations
@@ -9,25 +11,31 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import hashlib
 import hmac
 import json
 import os
+import pickle
 import re
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 import uvicorn
 
-from spikard import Spikard
+from spikard import Spikard, WebSocket
 from spikard.config import (
+    _POLICIES_OFF,
     ApiKeyConfig,
     CompressionConfig,
     CorsConfig,
@@ -38,19 +46,22 @@ from spikard.config import (
     ServerConfig,
     StaticFilesConfig,
 )
-from spikard.testing import TestClient, serve_in_thread
+from spikard.testing import LiveTestClient, TestClient, serve_in_thread
 
 PATIENCE = 20  # seconds, for anything that should happen at all
 RELEASED = threading.Event()  # what `/held` waits for
 SECRET = "a secret that is long enough for HS256"
 
 
-def token(claims: dict[str, Any]) -> str:
-    def part(data: bytes) -> bytes:
-        return base64.urlsafe_b64encode(data).rstrip(b"=")
+def part(data: bytes) -> bytes:
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
 
-    signed = part(b'{"alg":"HS256","typ":"JWT"}') + b"." + part(json.dumps(claims).encode())
-    return (signed + b"." + part(hmac.digest(SECRET.encode(), signed, "sha256"))).decode()
+
+def token(claims: dict[str, Any], **head: str) -> str:
+    head = {"alg": "HS256", "typ": "JWT", **head}
+    hashed = {"HS256": "sha256", "HS512": "sha512"}[head["alg"]]
+    signed = part(json.dumps(head).encode()) + b"." + part(json.dumps(claims).encode())
+    return (signed + b"." + part(hmac.digest(SECRET.encode(), signed, hashed))).decode()
 
 
 def bearer(**claims: Any) -> dict[str, str]:
@@ -77,6 +88,10 @@ def application(config: ServerConfig | None) -> Spikard:
     @app.post("/")
     async def echo(body: dict[str, Any]) -> dict[str, Any]:
         return body
+
+    @app.websocket("/socket")
+    async def socket(socket: WebSocket) -> None:
+        await socket.accept()
 
     app.mount("/mounted", foreign)
     return app
@@ -170,13 +185,79 @@ def under_uvicorn(config: ServerConfig):
             thread.join(PATIENCE)
 
 
+@contextlib.contextmanager
+def live(config: ServerConfig):
+    with LiveTestClient(application(config)) as client:
+        yield client.request
+
+
+class Programs:
+    """Starts servers as programs of their own, from a process that has imported everything."""
+
+    def __init__(self) -> None:
+        program = Path(__file__).with_name("policy_doors.py")
+        self._process = subprocess.Popen(
+            [sys.executable, str(program)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self._logs = tempfile.TemporaryDirectory()
+        self._count = 0
+
+    def close(self) -> None:
+        self._process.communicate(timeout=PATIENCE)
+        self._logs.cleanup()
+
+    @contextlib.contextmanager
+    def door(self, name: str, config: ServerConfig):
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._count += 1
+        log = Path(self._logs.name, str(self._count))
+        os.mkfifo(log)
+        pickled = base64.b64encode(pickle.dumps(config.copy(port=0))).decode()
+        self._process.stdin.write(json.dumps([name, pickled, str(log)]) + "\n")
+        self._process.stdin.flush()
+        child = int(self._process.stdout.readline())
+        with log.open() as lines:
+            url = None
+            said = []
+            while url is None:
+                said.append(lines.readline())
+                assert said[-1], f"the server ended: {said}"
+                url = re.search(r"serving on (http://\S+)", said[-1])
+            try:
+                with httpx.Client(base_url=url[1], timeout=PATIENCE) as client:
+                    yield client.request
+            finally:
+                os.kill(child, signal.SIGTERM)
+                lines.read()  # to its end, and that of its workers
+
+
+@pytest.fixture(scope="module")
+def programs():
+    made = Programs()
+    yield made
+    made.close()
+
+
 DOORS = [
     our_server,
     our_server_with_hooks,
     our_server_with_another_application,
     in_process,
     under_uvicorn,
+    live,
+    "run",
+    "serve",
+    "command",
+    "workers",
 ]
+
+
+def opened(door: Any, config: ServerConfig, programs: Programs) -> Any:
+    return programs.door(door, config) if isinstance(door, str) else door(config)
 
 
 def compression_on(send: Sender) -> None:
@@ -286,7 +367,115 @@ def no_proxies(send: Sender) -> None:
     assert send("GET", "/", headers={"x-forwarded-for": "192.0.2.2"}).status_code == 429
 
 
+def jwt_rules(send: Sender) -> None:
+    def status(**claims: Any) -> int:
+        given = {"aud": "api", "iss": "me", "sub": "a", **claims}
+        return send("GET", "/", headers=bearer(**given)).status_code
+
+    now = int(time.time())
+    assert (status(), status(exp=now - 20), status(exp=now - 120)) == (200, 200, 401)
+    assert (status(aud="other"), status(iss="other"), status(sub=None)) == (401, 401, 401)
+
+
+def jwt_algorithm(send: Sender) -> None:
+    claims = {"exp": int(time.time()) + 60}
+    for name, status in (("HS512", 200), ("HS256", 401)):
+        header = f"Bearer {token(claims, alg=name)}"
+        assert send("GET", "/", headers={"authorization": header}).status_code == status
+
+
+def jwt_keys(send: Sender) -> None:
+    claims = {"exp": int(time.time()) + 60}
+    for kid, status in (("ours", 200), ("other", 401)):
+        header = f"Bearer {token(claims, kid=kid)}"
+        assert send("GET", "/", headers={"authorization": header}).status_code == status
+
+
+def cors_rules(send: Sender) -> None:
+    ours = {"origin": "https://a1.example"}
+    asks = {"access-control-request-method": "PUT", "access-control-request-headers": "x-a"}
+    preflight = send("OPTIONS", "/", headers=ours | asks)
+    assert preflight.status_code == 204
+    assert preflight.headers["access-control-allow-methods"] == "PUT"
+    assert preflight.headers["access-control-allow-headers"] == "x-a"
+    other = {"access-control-request-method": "GET"}
+    assert send("OPTIONS", "/", headers=ours | other).status_code == 403
+    answer = send("GET", "/", headers=ours)
+    assert answer.headers["access-control-allow-credentials"] == "true"
+    assert answer.headers["access-control-expose-headers"] == "x-b"
+
+
+def limit_by_key(send: Sender) -> None:
+    for key in ("one", "two"):
+        for status in (200, 429):
+            assert send("GET", "/", headers={"x-api-key": key}).status_code == status
+
+
+def static_rules(send: Sender) -> None:
+    # The keys of the configuration are nobody's: these files are public.
+    assert send("GET", "/").status_code == 401
+    assert send("GET", "/static/").status_code == 404
+    assert send("GET", "/static/link.txt").status_code == 200
+    answer = send("GET", "/static/a.txt", headers={"accept-encoding": "gzip"})
+    assert (answer.status_code, answer.headers["content-length"]) == (200, "9")
+
+
+def static_page(send: Sender) -> None:
+    html = {"accept": "text/html"}
+    answer = send("GET", "/static/users/7", headers=html)
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html")
+    assert send("GET", "/static/users/7", headers={"accept": "*/*"}).status_code == 404
+
+
+def documentation(send: Sender) -> None:
+    assert send("GET", "/").status_code == 401
+    assert send("GET", "/own.json").json()["info"]["title"] == "own title"
+    for path in ("/docs", "/redoc", "/openapi.json"):
+        assert send("GET", path, headers={"x-api-key": "one"}).status_code == 404
+
+
+def security_rules(send: Sender) -> None:
+    answer = send("GET", "/")
+    assert "x-content-type-options" not in answer.headers
+    assert "x-frame-options" not in answer.headers
+    for name, value in (
+        ("referrer-policy", "no-referrer"),
+        ("content-security-policy", "default-src 'none'"),
+        ("permissions-policy", "camera=()"),
+        ("cross-origin-opener-policy", "unsafe-none"),
+    ):
+        assert answer.headers[name] == value
+
+
+def transport_security(send: Sender) -> None:
+    answer = send("GET", "/", headers={"x-forwarded-proto": "https"})
+    assert answer.headers["strict-transport-security"] == "max-age=60"
+
+
+def foreign_socket(send: Sender) -> None:
+    handshake = {
+        "connection": "upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "origin": "https://b.example",
+    }
+    assert send("GET", "/socket", headers=handshake).status_code == 403
+
+
+def busy(send: Sender) -> None:
+    with ThreadPoolExecutor(3) as pool:
+        sent = [pool.submit(send, "GET", "/slow") for _ in range(3)]
+        first = next(as_completed(sent, timeout=PATIENCE)).result()
+        assert first.status_code == 503
+        assert first.headers["retry-after"] == "1"
+        assert sorted(each.result().status_code for each in sent) == [408, 408, 503]
+
+
 ONE = RateLimitConfig(per_second=0.01, burst=1)
+KEYS = ApiKeyConfig(keys=["one", "sha256:" + hashlib.sha256(b"two").hexdigest()])
+FILES = StaticFilesConfig(directory=".", route_prefix="/static")
+OURS = {"kty": "oct", "kid": "ours", "alg": "HS256", "k": part(SECRET.encode()).decode()}
 HS256 = JwtConfig(secret=SECRET)
 EFFECTS: list[tuple[Any, dict[str, Any]]] = [
     (compression_on, {"compression": CompressionConfig(min_size=100, quality=1)}),
@@ -306,7 +495,94 @@ EFFECTS: list[tuple[Any, dict[str, Any]]] = [
     (headers, {"headers": [("x-own", "1")]}),
     (security_headers, {"security_headers": SecurityHeadersConfig(frame_options="SAMEORIGIN")}),
     (hosts, {"allowed_hosts": ["a.example"]}),
-    (static, {"static_files": "directory"}),
+    (
+        static,
+        {
+            "static_files": StaticFilesConfig(
+                directory=".", route_prefix="/static", cache_control="max-age=9"
+            )
+        },
+    ),
+    (
+        static_rules,
+        {
+            "static_files": FILES.copy(
+                index_file=False,
+                precompressed=False,
+                follow_symlinks=True,
+                public=True,
+            ),
+            "api_key_auth": KEYS,
+            "compression": None,
+        },
+    ),
+    (
+        static_page,
+        {
+            "static_files": StaticFilesConfig(
+                directory=".", route_prefix="/static", spa_fallback=True
+            )
+        },
+    ),
+    (
+        jwt_rules,
+        {
+            "jwt_auth": HS256.copy(
+                audience="api", issuer="me", leeway=60, required_claims=["exp", "sub"]
+            )
+        },
+    ),
+    (jwt_algorithm, {"jwt_auth": HS256.copy(algorithm="HS512")}),
+    (jwt_keys, {"jwt_auth": JwtConfig(jwks={"keys": [OURS, {**OURS, "kid": "b", "k": "AAAA"}]})}),
+    (
+        cors_rules,
+        {
+            "cors": CorsConfig(
+                allow_origin_regex="https://a[0-9][.]example",
+                allow_methods=["PUT"],
+                allow_headers=["x-a"],
+                allow_credentials=True,
+                expose_headers=["x-b"],
+            )
+        },
+    ),
+    (limit_by_key, {"rate_limit": ONE.copy(by="api_key"), "api_key_auth": KEYS}),
+    (
+        documentation,
+        {
+            "openapi": OpenApiConfig(
+                enabled=True,
+                title="own title",
+                swagger_ui_path=None,
+                redoc_path=None,
+                openapi_json_path="/own.json",
+                public=True,
+            ),
+            "api_key_auth": KEYS,
+        },
+    ),
+    (
+        security_rules,
+        {
+            "security_headers": SecurityHeadersConfig(
+                content_type_options=False,
+                frame_options=None,
+                referrer_policy="no-referrer",
+                content_security_policy="default-src 'none'",
+                permissions_policy="camera=()",
+                cross_origin_opener_policy="unsafe-none",
+            )
+        },
+    ),
+    (
+        transport_security,
+        {
+            "security_headers": SecurityHeadersConfig(hsts_max_age=60),
+            "trusted_proxies": ["127.0.0.1"],
+        },
+    ),
+    (foreign_socket, {"ws_allowed_origins": ["https://a.example"]}),
+    (busy, {"max_concurrency": 1, "max_queue": 1, "request_timeout": 1.0}),
     (proxies, {"rate_limit": ONE, "trusted_proxies": ["127.0.0.1"]}),
     (no_proxies, {"rate_limit": ONE}),
 ]
@@ -321,30 +597,58 @@ DEFAULTS: list[tuple[Any, dict[str, Any]]] = [
 
 
 def configured(fields: dict[str, Any], tmp_path: Any) -> ServerConfig:
-    if "static_files" in fields:
-        (tmp_path / "a.txt").write_text("text of a")
-        static = StaticFilesConfig(
-            directory=str(tmp_path), route_prefix="/static", cache_control="max-age=9"
-        )
-        fields = {"static_files": [static]}
+    static = fields.get("static_files")
+    if static is not None:
+        root = tmp_path / "files"
+        root.mkdir()
+        (root / "a.txt").write_text("text of a")
+        (root / "a.txt.gz").write_bytes(b"other")
+        (root / "index.html").write_text("<p>")
+        (tmp_path / "outside.txt").write_text("outside")
+        (root / "link.txt").symlink_to("../outside.txt")
+        fields = {**fields, "static_files": [static.copy(directory=str(root))]}
     return ServerConfig(**fields)
+
+
+def test_every_policy_field_is_in_the_table():
+    parts = {name: ServerConfig.__dataclass_fields__[name] for name in _POLICIES_OFF}
+    seen = {name for _, given in EFFECTS + DEFAULTS for name in given} | {"max_queue"}
+    assert set(parts) <= seen
+    for kind in (
+        CompressionConfig,
+        CorsConfig,
+        RateLimitConfig,
+        JwtConfig,
+        ApiKeyConfig,
+        StaticFilesConfig,
+        SecurityHeadersConfig,
+    ):
+        made = [value for _, given in EFFECTS for value in given.values() if type(value) is kind]
+        for field in fields(kind):
+            given = [getattr(value, field.name) for value in made]
+            assert any(value != field.default for value in given), f"{kind.__name__}.{field.name}"
 
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize(
     ("effect", "fields"), EFFECTS, ids=lambda given: getattr(given, "__name__", "")
 )
-def test_policy_has_its_effect(effect, fields, door, tmp_path):
-    with door(configured(fields, tmp_path)) as send:
+def test_policy_has_its_effect(effect, fields, door, programs, tmp_path):
+    if effect is foreign_socket and door is in_process:
+        pytest.skip("a request of the client is no handshake")
+    is_foreign = door is our_server_with_another_application
+    if effect in (documentation, foreign_socket) and is_foreign:
+        pytest.skip("a feature of the framework")
+    with opened(door, configured(fields, tmp_path), programs) as send:
         effect(send)
 
 
-@pytest.mark.parametrize("door", [our_server, our_server_with_hooks, in_process, under_uvicorn])
+@pytest.mark.parametrize("door", [d for d in DOORS if d is not our_server_with_another_application])
 @pytest.mark.parametrize(
     ("effect", "fields"), DEFAULTS, ids=lambda given: getattr(given, "__name__", "")
 )
-def test_default_has_its_effect(effect, fields, door, tmp_path):
-    with door(configured(fields, tmp_path)) as send:
+def test_default_has_its_effect(effect, fields, door, programs, tmp_path):
+    with opened(door, configured(fields, tmp_path), programs) as send:
         effect(send)
 
 
@@ -354,7 +658,7 @@ def test_another_application_has_no_policy_by_default(effect):
         effect(send)
 
 
-@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("door", [d for d in DOORS if d is not live and not isinstance(d, str)])
 def test_requests_above_the_queue_are_refused_and_the_others_wait_their_turn(door):
     config = ServerConfig(max_concurrency=1, max_queue=1)
     RELEASED.clear()
