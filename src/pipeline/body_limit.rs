@@ -1,10 +1,9 @@
 //! The limit on request bodies: a declared length is judged before the body is read, an undeclared
-//! one as it comes (RFC 9110 §15.5.14). Bodies in a coding are not taken: decoded, a short one may
-//! be of any length.
+//! one as it comes (RFC 9110 §15.5.14).
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use http::header::CONTENT_LENGTH;
 
 use crate::message::body::BodyError;
 
@@ -52,14 +51,6 @@ pub(super) fn declared_too_large(headers: &HeaderMap, max_body_bytes: Option<u64
         |length| length > limit,
     );
     is_over.then_some(limit)
-}
-
-/// Says whether the body is in another coding than its own.
-pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
-    headers
-        .get_all(CONTENT_ENCODING)
-        .iter()
-        .any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
 }
 
 #[cfg(test)]

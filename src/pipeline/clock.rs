@@ -35,34 +35,54 @@ impl Clock for SystemClock {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::sync::Arc;
-    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
     use super::*;
 
     /// A clock that stands still until a test moves it; clones share their hands.
     #[derive(Clone, Debug)]
-    pub(crate) struct TestClock(Arc<AtomicU64>);
+    pub(crate) struct TestClock(Arc<Hands>);
+
+    #[derive(Debug)]
+    struct Hands {
+        nanos: AtomicU64,
+        /// By how many seconds the wall clock has been stepped.
+        step: AtomicI64,
+    }
 
     impl TestClock {
         /// A clock at this many seconds, on both scales.
         pub(crate) fn at(seconds: u64) -> Self {
-            Self(Arc::new(AtomicU64::new(seconds * 1_000_000_000)))
+            Self(Arc::new(Hands {
+                nanos: AtomicU64::new(seconds * 1_000_000_000),
+                step: AtomicI64::new(0),
+            }))
         }
 
         /// Moves both scales on.
         pub(crate) fn advance(&self, by: Duration) {
             let nanos = u64::try_from(by.as_nanos()).unwrap();
-            self.0.fetch_add(nanos, Ordering::Relaxed);
+            self.0.nanos.fetch_add(nanos, Ordering::Relaxed);
+        }
+
+        /// Steps the wall clock alone, as an administrator may.
+        pub(crate) fn step_unix(&self, seconds: i64) {
+            self.0.step.fetch_add(seconds, Ordering::Relaxed);
         }
     }
 
     impl Clock for TestClock {
         fn monotonic(&self) -> Duration {
-            Duration::from_nanos(self.0.load(Ordering::Relaxed))
+            Duration::from_nanos(self.0.nanos.load(Ordering::Relaxed))
         }
 
         fn unix(&self) -> Duration {
-            self.monotonic()
+            let step = Duration::from_secs(self.0.step.load(Ordering::Relaxed).unsigned_abs());
+            if self.0.step.load(Ordering::Relaxed) < 0 {
+                self.monotonic().saturating_sub(step)
+            } else {
+                self.monotonic() + step
+            }
         }
     }
 }

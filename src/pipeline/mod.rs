@@ -67,7 +67,7 @@ pub use shared_table::{SharedTable, TABLE_CELLS};
 pub use static_files::SendFile;
 
 use api_key::ApiKeys;
-use body_limit::{declared_too_large, is_encoded};
+use body_limit::declared_too_large;
 use compression::Compression;
 use cors::Cors;
 use decision::RequestKind;
@@ -530,9 +530,6 @@ impl<T> Pipeline<T> {
             Some(id) => self.routes[id.index()].policy.limits,
             None => self.limits,
         };
-        if matches!(target, Target::Route(..)) && is_encoded(&head.headers) {
-            return Decision::Respond(problem::encoded_body());
-        }
         let over = declared_too_large(&head.headers, limits.max_body_bytes);
         match (target, over) {
             (Target::Route(..) | Target::Mount(..), Some(limit)) => {

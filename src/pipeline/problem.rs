@@ -1,6 +1,6 @@
 //! The answers that policies give themselves: problem details with the fields that go with them.
 
-use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode, response};
 use serde_json::Value;
 
@@ -83,16 +83,6 @@ pub fn request_timeout() -> Response<ResponseBody> {
 /// Returns 413: the request's body is longer than `limit` bytes.
 pub fn payload_too_large(limit: u64) -> Response<ResponseBody> {
     answer(&Problem::payload_too_large(limit))
-}
-
-/// 415 for a body in a coding, with what would have been right (RFC 9110 §15.5.16).
-pub(super) fn encoded_body() -> Answer {
-    let detail = "Request bodies are taken without a content coding";
-    let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-    let mut answer = answer(&Problem::of_status(status, Some(detail.into())));
-    let identity = HeaderValue::from_static("identity");
-    answer.headers_mut().insert(ACCEPT_ENCODING, identity);
-    answer
 }
 
 /// Returns 503: as many handlers run and wait as may.

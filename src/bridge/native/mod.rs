@@ -172,15 +172,19 @@ impl NativeApplication {
         self: &Rc<Self>,
         reactor: Rc<Reactor>,
         mut head: Head,
-        exchange: E,
+        mut exchange: E,
     ) -> Called {
         let native = &self.native;
         let is_websocket = exchange.capabilities().websocket;
+        let facts = Arc::as_ptr(&head.connection);
         let (ticket, decision) = if is_websocket {
             native.pipeline.begin_websocket(&mut head)
         } else {
             native.pipeline.begin(&mut head)
         };
+        if !std::ptr::eq(facts, Arc::as_ptr(&head.connection)) {
+            exchange.came_for(&head.connection.peer);
+        }
         match decision {
             Decision::Respond(response) => {
                 Called::Answered(Answer::Response(native.finished(&ticket, response)))

@@ -23,6 +23,18 @@ fn a_burst_passes_at_once_and_then_the_rate_a_second() {
 }
 
 #[test]
+fn a_step_of_the_wall_clock_locks_nobody_out_and_lets_nobody_through() {
+    let app = app(&json!({"per_second": 1, "burst": 2}));
+    assert_eq!(passed(&app, "192.0.2.1:1", 5), 2);
+    for step in [-3600, 7200] {
+        app.clock.step_unix(step);
+        assert_eq!(passed(&app, "192.0.2.1:1", 5), 0, "a step of {step} s");
+    }
+    app.clock.advance(Duration::from_secs(1));
+    assert_eq!(passed(&app, "192.0.2.1:1", 5), 1);
+}
+
+#[test]
 fn an_address_stands_for_its_client() {
     let app = app(&json!({"per_second": 0.001, "burst": 1}));
     for (peer, fresh) in [
