@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import os
 import pickle
 import signal
@@ -39,6 +40,7 @@ def run(config: ServerConfig) -> None:
 
 
 def serve(config: ServerConfig) -> None:
+    logging.basicConfig(level="INFO")  # the program's own business there
     asyncio.run(application(None).serve(config=config))
 
 
@@ -48,7 +50,7 @@ def command(config: ServerConfig) -> None:
     os.environ[VARIABLE] = base64.b64encode(pickle.dumps(unsaid)).decode()
     os.environ.update(variables)
     app_dir = str(Path(__file__).parent)
-    cli.main(["policy_doors:served", "--app-dir", app_dir, *arguments], standalone_mode=True)
+    cli.main(["policy_doors:served", "--app-dir", app_dir, *arguments])
 
 
 def workers(config: ServerConfig) -> None:
