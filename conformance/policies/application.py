@@ -204,6 +204,14 @@ def _add_common(app: Spikard) -> None:
         await asyncio.sleep(60)
         return "late"
 
+    for name, limit in (("low", 10), ("high", 20_000), ("none", None)):
+        app.post(f"/limits/{name}", max_body_size=limit)(take)
+
+    @app.get("/limits/quick", request_timeout=0.1)
+    async def quick() -> str:
+        await asyncio.sleep(60)
+        return "late"
+
     @app.sse("/events")
     async def events() -> AsyncIterator[Any]:
         yield "one"

@@ -50,7 +50,7 @@ class Row:
 
     Attributes:
         is_open: it says that it needs no credentials.
-        is_read: its request body reaches somebody, so that it is limited.
+        is_read: its request body reaches somebody, so that the server's limit holds.
         is_counted: the server's limit counts it, or one of its own that is lower.
         is_compressed: what it answers may be compressed.
     """
@@ -109,7 +109,7 @@ def _of(bound: BoundRoute, kind: str) -> Iterator[Row]:
         bound.methods[0],
         filled + QUERIES.get(bound.path, ""),
         is_open=options.get("require_auth") is False,
-        is_read=True,
+        is_read="max_body_size" not in options,
         is_counted=bound.path != "/ping",
         is_compressed=options.get("compress") is not False,
     )
