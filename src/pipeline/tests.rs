@@ -117,7 +117,7 @@ impl App {
             headers: parts.headers,
             body: collect(body),
             reached,
-            claims: ticket.claims().cloned(),
+            claims: ticket.claims().map(|claims| Value::clone(claims)),
         }
     }
 
