@@ -87,7 +87,8 @@ class MsgspecCodec(Codec):
     def __init__(self, target: Any) -> None:
         self.type = target
         self.node = mi.type_info(target)
-        _refuse_unknown(self.node, set())
+        nodes = list(_nodes(self.node, {}))
+        _refuse_unknown(nodes)
         self.decode_json = msgspec.json.Decoder(target, dec_hook=decode_hook).decode
         self.coerce = coercer(self.node)
         self.from_text = text_reader(self.node) or self._coerced
@@ -101,6 +102,11 @@ class MsgspecCodec(Codec):
             return msgspec.convert(value, target, dec_hook=decode_hook)
 
         self.from_builtins = from_builtins
+        fill = filler(nodes)
+        if fill is not None:
+            self.decode_json = _then(self.decode_json, fill)
+            self.decode_msgpack = _then(decode_msgpack, fill)
+            self.from_builtins = _then(from_builtins, fill)
 
     def explain(self, value: Any, loc: Loc, shown: Any) -> list[Error]:
         try:
@@ -245,18 +251,11 @@ def _members(target: Any) -> list[Any]:
     return []
 
 
-def _refuse_unknown(node: Any, seen: set[int]) -> None:
+def _refuse_unknown(nodes: Iterable[mi.Type]) -> None:
     """Raise TypeError for a class that no hook can build: it fails at registration instead."""
-    if id(node) in seen:
-        return
-    seen.add(id(node))
-    if isinstance(node, mi.CustomType) and not _decodable(node.cls):
-        raise TypeError(f"{node.cls.__qualname__} is not a type that can be decoded")
-    if isinstance(node, mi.Type):
-        for name in node.__struct_fields__:
-            value = getattr(node, name)
-            for inner in value if isinstance(value, tuple) else (value,):
-                _refuse_unknown(inner.type if isinstance(inner, mi.Field) else inner, seen)
+    for node in nodes:
+        if isinstance(node, mi.CustomType) and not _decodable(node.cls):
+            raise TypeError(f"{node.cls.__qualname__} is not a type that can be decoded")
 
 
 def _decodable(cls: type) -> bool:
@@ -357,6 +356,19 @@ def bool_text(raw: Any) -> Any:
     return _BOOLS.get(raw.lower(), raw) if isinstance(raw, str) else raw
 
 
+def seconds_text(raw: Any) -> Any:
+    """Return the span of time that a number of seconds spells, or the string itself (ISO 8601)."""
+    number = float_text(raw)
+    if not isinstance(number, float):
+        return raw
+    import datetime as dt
+
+    try:
+        return dt.timedelta(seconds=number)
+    except OverflowError:
+        return raw
+
+
 def _identity(raw: Any) -> Any:
     return raw
 
@@ -376,6 +388,8 @@ def coercer(node: mi.Type, known: dict[int, Any] | None = None) -> Callable[[Any
         return float_text
     if isinstance(node, mi.BoolType):
         return bool_text
+    if isinstance(node, mi.TimeDeltaType):
+        return seconds_text
     if isinstance(node, mi.LiteralType | mi.EnumType):
         return _choice_text(node)
     if isinstance(node, mi.UnionType):
@@ -523,6 +537,75 @@ def _union_text(node: mi.UnionType, known: dict[int, Any]) -> Callable[[Any], An
         return raw
 
     return union
+
+
+# --- defaults of dataclasses ----------------------------------------------------------------
+
+
+def filler(nodes: Iterable[mi.Type]) -> Callable[[Any], Any] | None:
+    """Return what gives decoded dataclasses the defaults that msgspec leaves to their class.
+
+    msgspec does not store a default that is also an attribute of the class, and encodes what
+    an instance stores: a value read from a request would lose these fields in the answer.
+    None for types in which that cannot happen.
+    """
+    known = {
+        inner.cls: (_class_defaults(inner.cls), [field.name for field in inner.fields])
+        for inner in nodes
+        if isinstance(inner, mi.DataclassType)
+    }
+    if not any(defaults for defaults, _ in known.values()):
+        return None
+
+    def fill(value: Any) -> Any:
+        cls = type(value)
+        if cls is dict:
+            for each in value.values():
+                fill(each)
+        elif cls in _ITEMS:
+            for each in value:
+                fill(each)
+        elif cls in known:
+            defaults, names = known[cls]
+            for name, default in defaults.items():
+                value.__dict__.setdefault(name, default)
+            for name in names:
+                fill(getattr(value, name))
+        elif isinstance(value, msgspec.Struct):
+            for name in value.__struct_fields__:
+                fill(getattr(value, name))
+        return value
+
+    return fill
+
+
+_ITEMS = (list, tuple, set, frozenset)
+
+
+def _class_defaults(cls: type) -> dict[str, Any]:
+    if not hasattr(cls, "__dataclass_fields__") or not getattr(cls, "__dictoffset__", 0):
+        return {}
+    return {
+        field.name: field.default
+        for field in dataclasses.fields(cls)
+        if field.default is not dataclasses.MISSING
+    }
+
+
+def _nodes(node: Any, seen: dict[int, Any]) -> Iterator[mi.Type]:
+    """Yield every node of a type once; it may contain itself."""
+    if not isinstance(node, mi.Type) or id(node) in seen:
+        return
+    seen[id(node)] = node
+    yield node
+    for name in node.__struct_fields__:
+        value = getattr(node, name)
+        for inner in value if isinstance(value, tuple) else (value,):
+            yield from _nodes(inner.type if isinstance(inner, mi.Field) else inner, seen)
+
+
+def _then(decode: Callable[[Any], Any], finish: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda data: finish(decode(data))
 
 
 # --- which library a type belongs to --------------------------------------------------------

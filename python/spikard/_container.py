@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from spikard._endpoint import close_generator
+from spikard._plan import provider_of, refuse_cycles
 from spikard._signature import MISSING, read_signature
 from spikard.di import Provide, name_of
 from spikard.exceptions import DependencyError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import AsyncGenerator, Callable, Mapping
     from types import TracebackType
 
     from typing_extensions import Self
@@ -62,6 +64,7 @@ class Singletons:
     def __init__(self, providers: Callable[[], Mapping[Any, Provide]]) -> None:
         self._cells: dict[int, Single] = {}
         self._kept: list[Provide] = []
+        self._holders = 0
         self.resolver = _Resolver(providers, self)
 
     def cell(self, provider: Provide) -> Single:
@@ -71,6 +74,17 @@ class Singletons:
             cell = self._cells[id(provider)] = Single(self, provider)
             self._kept.append(provider)  # an id is only an identity while the object lives
         return cell
+
+    @asynccontextmanager
+    async def held(self) -> AsyncGenerator[None, None]:
+        """Keep the values until the last holder lets go: a server's life, or a container."""
+        self._holders += 1
+        try:
+            yield
+        finally:
+            self._holders -= 1
+            if not self._holders:
+                await self.close()
 
     async def close(self) -> None:
         """Finish the generators behind the values, the last one made first."""
@@ -88,6 +102,7 @@ class _Resolver:
         self._providers = providers
         self._singletons = singletons
         self._opened: list[Any] = []
+        self._made: dict[int, Any] = {}
 
     async def make(self, provider: Provide) -> Any:
         """Make a value; generators stay open until `close`."""
@@ -127,20 +142,22 @@ class _Resolver:
             return provider.dependency()
         if provider.singleton:
             return await self._singletons.cell(provider).make()
-        return await self.make(provider)
+        if not provider.use_cache:
+            return await self.make(provider)
+        identity = id(provider.dependency)
+        if identity not in self._made:
+            self._made[identity] = await self.make(provider)
+        return self._made[identity]
 
     async def _argument(self, parameter: Any) -> Any:
         providers = self._providers()
-        key = parameter.annotation
         depends = parameter.depends
-        if depends is not None and depends.dependency is not None:
-            if callable(depends.dependency):
-                return await self._value(Provide(depends.dependency))
-            key = depends.dependency
-        provider = None
-        if isinstance(key, str | type):
-            provider = providers.get(key)
-        provider = provider or providers.get(parameter.name)
+        if depends is None or depends.dependency is None:
+            provider = provider_of(parameter, providers)
+        else:
+            provider = providers.get(depends.dependency)
+            if provider is None and callable(depends.dependency):
+                provider = Provide(depends.dependency, use_cache=depends.use_cache)
         if provider is not None:
             return await self._value(provider)
         if not parameter.required:
@@ -151,12 +168,15 @@ class _Resolver:
         )
 
     async def close(self, exc: BaseException | None) -> None:
+        self._made.clear()
         while self._opened:
             await close_generator(self._opened.pop(), exc)
 
 
 class Container:
     """The application's dependencies outside requests.
+
+    What it makes is closed when it is left; singletons too, unless a server is using them.
 
     Example:
         ```python
@@ -166,13 +186,18 @@ class Container:
     """
 
     def __init__(self, app: Spikard, providers: Callable[[], Mapping[Any, Provide]]) -> None:
+        self._providers = providers
+        self._singletons = app.singletons
         self._resolver = _Resolver(providers, app.singletons)
+        self._stack = AsyncExitStack()
 
     async def get(self, key: Any) -> Any:
         """Return the value of a type or name; one that is no singleton lives until exit."""
         return await self._resolver.get(key)
 
     async def __aenter__(self) -> Self:
+        refuse_cycles(self._providers())
+        await self._stack.enter_async_context(self._singletons.held())
         return self
 
     async def __aexit__(
@@ -181,4 +206,7 @@ class Container:
         exc: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        await self._resolver.close(exc)
+        try:
+            await self._resolver.close(exc)
+        finally:
+            await self._stack.aclose()

@@ -60,6 +60,9 @@ def make_core(app: Spikard, config: ServerConfig, counts: int | None = None) -> 
     app._slots = Slots(config.max_concurrency, config.max_queue)  # noqa: SLF001  # of the doors
     for spec in (*app.freeze(), *app.documentation(config)):
         core.add_route(spec)
+    unmatched = app.unmatched()
+    if unmatched is not None:
+        core.set_unmatched(*unmatched)
     for prefix, mounted in app.mounts:
         if not isinstance(mounted, StaticFiles):
             core.add_mount(prefix, mounted)

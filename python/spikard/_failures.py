@@ -52,6 +52,10 @@ class Failures:
         self._result = result
         self._adopt = adopt
 
+    def handles(self, exc: Exception) -> bool:
+        """Return whether an exception handler wants this exception."""
+        return self._find(exc) is not None
+
     def handles_refusals(self) -> bool:
         """Whether some handler wants the 400, 415 and 422 that validation makes."""
         keys = {key for table in self._handlers for key in table}

@@ -30,7 +30,16 @@ from spikard.security import SecurityScheme, SecurityScopes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["Binding", "BodyPlan", "Leaf", "Plan", "Planner", "Step"]
+__all__ = [
+    "Binding",
+    "BodyPlan",
+    "Leaf",
+    "Plan",
+    "Planner",
+    "Step",
+    "provider_of",
+    "refuse_cycles",
+]
 
 Source = Literal["path", "query", "header", "cookie", "body", "request"]
 
@@ -315,10 +324,7 @@ class Planner:
         return None
 
     def _provider(self, parameter: Parameter) -> Provide | None:
-        for part in surface(parameter.annotation):
-            if isinstance(part, type) and part in self._providers:
-                return self._providers[part]
-        return self._providers.get(parameter.name)
+        return provider_of(parameter, self._providers)
 
     def _provided(self, parameter: Parameter, provider: Provide) -> Binding:
         if provider.kind == "value":
@@ -349,7 +355,7 @@ class Planner:
             if known is None:
                 raise parameter.wrong(f"nothing provides {name_of(factory)}")
             return self._step(parameter, known, known.use_cache)
-        provider = self._replace.get(factory)
+        provider = self._replace.get(factory) or self._providers.get(factory)
         if provider is None:
             provider = self._shared(factory)
         return self._step(parameter, provider, depends.use_cache)
@@ -563,6 +569,59 @@ class Planner:
             default_factory=None if required else shape,
             parts=tuple(parts),
         )
+
+
+def provider_of(parameter: Parameter, providers: Mapping[Any, Provide]) -> Provide | None:
+    """Return what provides a parameter by its type or, second, by its name."""
+    for part in surface(parameter.annotation):
+        if isinstance(part, type) and part in providers:
+            return providers[part]
+    return providers.get(parameter.name)
+
+
+def refuse_cycles(providers: Mapping[Any, Provide]) -> None:
+    """Raise for providers that need each other, whether or not a handler asks for them.
+
+    Raises:
+        DependencyError: Prints the cycle.
+        RegistrationError: The signature of a factory cannot be read.
+    """
+    free: set[int] = set()
+    path: dict[int, str] = {}
+
+    def visit(provider: Provide) -> None:
+        identity = id(provider.dependency)
+        name = name_of(provider.dependency)
+        if identity in path:
+            names = list(path.values())[list(path).index(identity) :]
+            raise DependencyError(f"circular dependency: {' → '.join([*names, name])}")
+        if identity in free or provider.kind == "value":
+            return
+        path[identity] = name
+        if provider.signature is None:
+            provider.signature = read_signature(provider.dependency, "dependency")
+        signature: Signature = provider.signature
+        needed = [_needed(parameter, providers) for parameter in signature.parameters]
+        for each in (*needed, *map(providers.get, provider.depends_on)):
+            if each is not None:
+                visit(each)
+        del path[identity]
+        free.add(identity)
+
+    for provider in providers.values():
+        visit(provider)
+
+
+def _needed(parameter: Parameter, providers: Mapping[Any, Provide]) -> Provide | None:
+    if parameter.marker is not None:
+        return None
+    depends = parameter.depends
+    if depends is not None and depends.dependency is not None:
+        known = providers.get(depends.dependency)
+        if known is None and callable(depends.dependency):
+            return Provide(depends.dependency)
+        return known
+    return provider_of(parameter, providers)
 
 
 def _union_members(annotation: Any) -> tuple[Any, ...]:

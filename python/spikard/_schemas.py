@@ -109,7 +109,12 @@ class SchemaCodec(Codec):
         return value if self._then is None else self._then.from_builtins(value)
 
     def _errors(self, value: Any) -> list[Error]:
-        return self._validator.check(msgspec.json.encode(value, enc_hook=_placeholder))
+        data = msgspec.json.encode(value, enc_hook=_placeholder)
+        try:
+            return self._validator.check(data)
+        except ValueError as exc:
+            # It has just been encoded, so it is JSON: nested deeper than the validator goes.
+            raise RecursionError("the value is nested too deep for its schema") from exc
 
     def explain(self, value: Any, loc: Loc, shown: Any) -> list[Error]:
         found = [_relocated(item, loc, value, shown) for item in self._errors(value)]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 import sys
 import types
 import typing
@@ -148,7 +149,10 @@ def _parameter(owner: str, given: inspect.Parameter, annotation: Any) -> Paramet
         parameter.default_factory = marker.default_factory
         if parameter.default_factory is not None:
             parameter.default = MISSING
-        parameter.annotation = constrain(parameter.annotation, marker.constraints)
+        try:
+            parameter.annotation = constrain(parameter.annotation, marker.constraints)
+        except re.error as exc:
+            raise parameter.wrong(f"pattern: {exc}") from exc
     if parameter.default_factory is None and isinstance(parameter.default, list | dict | set):
         # A handler that changes its list must not change the next request's default.
         import copy

@@ -110,6 +110,8 @@ class Core:
         """Add a route. Raises RouteError for a bad template or a conflict."""
     def add_mount(self, prefix: str, application: Callable[..., Any]) -> None:
         """Add an ASGI application that takes every path below `prefix` that no route takes."""
+    def set_unmatched(self, not_found: RouteSpec, method_not_allowed: RouteSpec) -> None:
+        """Let two routes answer the requests that no route takes."""
     def set_driver(self, driver: Callable[..., Any], socket_driver: Callable[..., Any]) -> None:
         """Set the coroutine functions that run the hooks around every request and WebSocket."""
     def begin(self, head: RequestHead, *, websocket: bool = False) -> Call:

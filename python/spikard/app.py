@@ -20,7 +20,7 @@ from spikard._endpoint import ArgSpec, BodySpec, RouteSpec, after_response, comp
 from spikard._extract import Extractor
 from spikard._failures import Failures
 from spikard._hooks import run_on_request, run_on_response, run_pre_handler, run_pre_validation
-from spikard._plan import Planner
+from spikard._plan import Planner, refuse_cycles
 from spikard._problems import problem_of
 from spikard._result import encoder, event_type
 from spikard._signature import MISSING
@@ -277,7 +277,7 @@ class Spikard(Router):
 
         Raises:
             RegistrationError: A parameter can come from nowhere.
-            DependencyError: A dependency is missing, circular or of the wrong scope.
+            DependencyError: A dependency is missing, circular (used or not) or of the wrong scope.
             RouteError: Two routes conflict.
         """
         # Routers may have grown after they were included: flatten anew.
@@ -286,6 +286,7 @@ class Spikard(Router):
             shapes: dict[tuple[str, str], str] = {}
             for route in self.routes:
                 self._claim(shapes, route.methods, route.path, route.route.protocol)
+            refuse_cycles(self._providers())
             self._frozen = [self._compiled(route) for route in self.routes]
         return self._frozen
 
@@ -307,6 +308,19 @@ class Spikard(Router):
         from spikard._documentation import documentation_routes
 
         return [self._compiled(route) for route in documentation_routes(self, config)]
+
+    def unmatched(self) -> tuple[RouteSpec, RouteSpec] | None:
+        """Compile what answers 404 and 405 where no route does, if an exception handler wants to."""
+        fail = self.failures()
+        if not (fail.handles(HTTPException(404)) or fail.handles(HTTPException(405))):
+            return None
+        from spikard._unmatched import unmatched_routes
+
+        not_found, method_not_allowed = unmatched_routes()
+        return self._compiled(not_found), self._compiled(method_not_allowed)
+
+    def _changed(self) -> None:
+        self._thaw()
 
     def _thaw(self) -> None:
         self._frozen = None
@@ -483,7 +497,7 @@ class Spikard(Router):
 
     def _needs_request(self, bound: BoundRoute, plan: Plan, fail: Failures) -> bool:
         """Whether the endpoint must see the request before its values are extracted."""
-        if _is_form(plan):
+        if _is_form(plan) or (plan.body is not None and plan.body.media_type is not None):
             return True
         if (plan.leaves or plan.body is not None) and fail.handles_refusals():
             return True
@@ -549,7 +563,7 @@ class Spikard(Router):
                 values = await stack.enter_async_context(manager)
                 if isinstance(values, Mapping):
                     self.state.update(cast("Mapping[str, Any]", values))
-            stack.push_async_callback(self.singletons.close)
+            await stack.enter_async_context(self.singletons.held())
             stack.push_async_callback(self.detached.finish)
             for hook in self._startup:
                 await self._run_hook(hook)

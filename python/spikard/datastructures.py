@@ -22,7 +22,7 @@ from spikard.exceptions import HTTPException
 
 if TYPE_CHECKING:
     import tempfile
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from typing_extensions import Self
 
@@ -384,6 +384,25 @@ def _of_head(name: str) -> Any:
     return property(read, assign)
 
 
+class Answer:
+    """A yes or no that is there at once and may be awaited, as Starlette's users do."""
+
+    __slots__ = ("_is_yes",)
+
+    def __init__(self, is_yes: bool) -> None:
+        self._is_yes = is_yes
+
+    def __bool__(self) -> bool:
+        return self._is_yes
+
+    def __await__(self) -> Generator[None, None, bool]:
+        return self._is_yes
+        yield  # makes it a generator, which is what can be awaited
+
+    def __repr__(self) -> str:
+        return repr(self._is_yes)
+
+
 class Request:
     """One HTTP request, the same object for hooks, dependencies and the handler.
 
@@ -596,9 +615,9 @@ class Request:
                 if isinstance(value, UploadFile):
                     await value.aclose()
 
-    def is_disconnected(self) -> bool:
-        """Return whether the client has gone."""
-        return self._exchange.is_disconnected()
+    def is_disconnected(self) -> Answer:
+        """Return whether the client has gone; with or without ``await``."""
+        return Answer(self._exchange.is_disconnected())
 
     async def early_hints(self, links: list[str]) -> None:
         """Send ``103 Early Hints`` with these ``Link`` values, where the protocol allows."""

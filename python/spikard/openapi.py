@@ -310,6 +310,8 @@ class _Builder:
             made["content"] = {"text/event-stream": content}
             return None, made
         returns: Any = options.get("response_model", route.route.signature.returns)
+        if returns is None and "response_model" in options:
+            returns = MISSING
         media = media_type_of(options)
         response_schema = options.get("response_schema")
         if response_schema is not None:

@@ -50,7 +50,7 @@ class RouteOptions(TypedDict, total=False):
         description: Default the rest of the docstring, up to its sections.
         deprecated: Marked so in the documentation.
         responses: Status → ``{"description", "model"}`` (or the model) of further answers.
-        response_model: The type of plain results, over the return annotation.
+        response_model: The type of plain results, over the return annotation; None: no type.
         response_model_include: Names of the only members to send; of each item of a list.
         response_model_exclude: Names of members not to send.
         response_model_exclude_none: Leave out what is None.
@@ -557,29 +557,38 @@ class Router(RouteDecorators):
 
         def register(handler: F) -> F:
             self.exception_handlers[key] = handler
+            self._changed()
             return handler
 
         return register
 
+    def _hook(self, name: str, hook: F) -> F:
+        self.hooks.add(name, hook)
+        self._changed()
+        return hook
+
+    def _changed(self) -> None:
+        """Take note of a registration: what was compiled before does not have it."""
+
     def on_request(self, hook: F) -> F:
         """Register a hook that sees the request first."""
-        return self.hooks.add("on_request", hook)
+        return self._hook("on_request", hook)
 
     def pre_validation(self, hook: F) -> F:
         """Register a hook that runs once the route is known, before its values are checked."""
-        return self.hooks.add("pre_validation", hook)
+        return self._hook("pre_validation", hook)
 
     def pre_handler(self, hook: F) -> F:
         """Register a hook that runs right before the handler."""
-        return self.hooks.add("pre_handler", hook)
+        return self._hook("pre_handler", hook)
 
     def on_response(self, hook: F) -> F:
         """Register a hook that sees every response."""
-        return self.hooks.add("on_response", hook)
+        return self._hook("on_response", hook)
 
     def on_error(self, hook: F) -> F:
         """Register a hook that sees every exception a handler raised, once it is answered."""
-        return self.hooks.add("on_error", hook)
+        return self._hook("on_error", hook)
 
 
 APIRouter = Router
@@ -620,9 +629,9 @@ def make_route(
     unknown = set(options) - _OPTION_NAMES
     if unknown:
         raise RegistrationError(f"path {path!r}: unknown option {min(unknown)!r}")
-    status = options.get("status_code", 200)
-    if not 100 <= status <= 599:
-        raise RegistrationError(f"path {path!r}: status_code must be 100 to 599, got {status}")
+    status: Any = options.get("status_code", 200)
+    if not isinstance(status, int) or not 100 <= status <= 599:
+        raise RegistrationError(f"path {path!r}: status_code must be 100 to 599, got {status!r}")
     replay = options.get("replay")
     if replay is not None and protocol != "sse":
         raise RegistrationError(f"path {path!r}: replay is for server-sent events")
@@ -642,6 +651,9 @@ def make_route(
 
         declared = Annotated[Any, JsonSchema(response_schema)]
     model = options.get("response_model", declared)
+    if model is None and "response_model" in options:
+        # None is how users of FastAPI say that the annotation is not for the results.
+        model = MISSING
     result = Result(
         model, owner=signature.owner, status_code=status, media_type=media_type_of(options)
     )

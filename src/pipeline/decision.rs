@@ -144,6 +144,8 @@ pub struct Ticket {
     /// Which of the configured keys the request has shown.
     pub(super) api_key: Option<u32>,
     pub(super) claims: Option<Arc<Value>>,
+    /// The methods of a path whose 405 a handler answers.
+    pub(super) allow: Option<HeaderValue>,
 }
 
 /// What a request is, beyond an HTTP request.

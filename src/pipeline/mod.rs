@@ -13,7 +13,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::header::{CONTENT_LENGTH, VARY};
+use http::header::{ALLOW, CONTENT_LENGTH, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, response};
 
 use crate::message::body::ResponseBody;
@@ -90,6 +90,8 @@ pub struct Pipeline<T> {
     sockets: RouteTable<RouteId>,
     routes: Vec<Route<T>>,
     has_request_hooks: bool,
+    /// What answers 404 and 405 in the pipeline's place.
+    unmatched: Option<Unmatched>,
     clock: Box<dyn Clock>,
     counts: Option<Arc<SharedTable>>,
     trusted_proxies: Option<TrustedProxies>,
@@ -164,6 +166,7 @@ impl<T> Pipeline<T> {
             sockets: RouteTable::new(),
             routes: Vec::new(),
             has_request_hooks: false,
+            unmatched: None,
             clock: around.clock,
             counts: around.counts.map(Arc::new),
             trusted_proxies: TrustedProxies::new(&config.trusted_proxies)?,
@@ -257,6 +260,25 @@ impl<T> Pipeline<T> {
         self.has_request_hooks = has_request_hooks;
     }
 
+    /// Lets handlers answer the requests that no route takes, instead of plain 404s and 405s.
+    ///
+    /// # Panics
+    ///
+    /// Never: the options of such a handler are the default ones.
+    pub fn set_unmatched(&mut self, not_found: T, method_not_allowed: T) {
+        let mut add = |value| {
+            let (id, policy) = self
+                .compile_route(&RouteOptions::default())
+                .expect("the default options contradict no configuration");
+            self.routes.push(Route { value, policy });
+            id
+        };
+        self.unmatched = Some(Unmatched {
+            not_found: add(not_found),
+            method_not_allowed: add(method_not_allowed),
+        });
+    }
+
     /// Returns what was registered under `id`.
     pub fn route(&self, id: RouteId) -> &T {
         &self.routes[id.index()].value
@@ -348,7 +370,7 @@ impl<T> Pipeline<T> {
         ticket.route = target.route();
         match self.admit(head, ticket, &target) {
             Some(refused) => Decision::Respond(refused),
-            None => self.arrive(head, target),
+            None => self.arrive(head, ticket, target),
         }
     }
 
@@ -422,6 +444,9 @@ impl<T> Pipeline<T> {
         }
         if let Some(fields) = &self.response_headers {
             fields.finish(ticket.is_https, headers);
+        }
+        if let Some(allow) = &ticket.allow {
+            headers.entry(ALLOW).or_insert_with(|| allow.clone());
         }
         if let Some(id) = &ticket.request_id {
             headers.insert(X_REQUEST_ID, id.clone());
@@ -522,7 +547,7 @@ impl<T> Pipeline<T> {
     }
 
     /// The end of the way for a request that every policy lets through.
-    fn arrive(&self, head: &Head, target: Target) -> Decision<'_, T> {
+    fn arrive(&self, head: &Head, ticket: &mut Ticket, target: Target) -> Decision<'_, T> {
         if let Some(refused) = unreadable(head, &target) {
             return Decision::Respond(refused);
         }
@@ -549,10 +574,32 @@ impl<T> Pipeline<T> {
             },
             (Target::Static(found), _) => self.serve_static(head, &found),
             (Target::Options(allow), _) => Decision::Respond(problem::options(allow)),
-            (Target::MethodNotAllowed(allow), _) => {
-                Decision::Respond(problem::method_not_allowed(allow))
-            }
-            (Target::Nothing, _) => Decision::Respond(answer(&Problem::not_found())),
+            (Target::MethodNotAllowed(allow), _) => match self.unmatched(ticket) {
+                Some(unmatched) => {
+                    ticket.allow = Some(allow);
+                    self.handle_unmatched(unmatched.method_not_allowed)
+                }
+                None => Decision::Respond(problem::method_not_allowed(allow)),
+            },
+            (Target::Nothing, _) => match self.unmatched(ticket) {
+                Some(unmatched) => self.handle_unmatched(unmatched.not_found),
+                None => Decision::Respond(answer(&Problem::not_found())),
+            },
+        }
+    }
+
+    /// Clients of gRPC and WebSockets read statuses only.
+    fn unmatched(&self, ticket: &Ticket) -> Option<Unmatched> {
+        self.unmatched
+            .filter(|_| ticket.kind == RequestKind::Http)
+    }
+
+    fn handle_unmatched(&self, id: RouteId) -> Decision<'_, T> {
+        Decision::Handle {
+            route: self.route(id),
+            id,
+            params: PathSpans::default(),
+            limits: self.limits,
         }
     }
 
@@ -635,6 +682,13 @@ impl<T> Pipeline<T> {
             expected,
         ))
     }
+}
+
+/// The handlers of requests that no route takes.
+#[derive(Clone, Copy, Debug)]
+struct Unmatched {
+    not_found: RouteId,
+    method_not_allowed: RouteId,
 }
 
 /// Where the request goes, once the policies before the endpoint let it.

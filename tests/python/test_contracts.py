@@ -318,3 +318,14 @@ def test_an_upload_arrives_byte_for_byte(size):
         connection.request("POST", "/", body, headers)
         assert connection.getresponse().read().startswith(b"[%d," % len(content))
         connection.close()
+
+
+async def test_whether_the_client_has_gone_can_be_asked_with_and_without_await():
+    app = Spikard()
+
+    @app.get("/")
+    async def index(request: Request) -> Any:
+        return [bool(request.is_disconnected()), await request.is_disconnected()]
+
+    async with TestClient(app) as client:
+        assert (await client.get("/")).json() == [False, False]

@@ -18,6 +18,7 @@ from spikard import (
     Router,
     Spikard,
     StreamingResponse,
+    TestClient,
 )
 from spikard.exceptions import DependencyError, RegistrationError
 
@@ -510,3 +511,93 @@ def test_dependency_with_an_unusable_signature_names_itself():
 
     with pytest.raises(RegistrationError, match=r"dependency 'factory'.*many"):
         app.freeze()
+
+
+def test_a_cycle_that_no_handler_asks_for_is_an_error_too():
+    app = Spikard()
+    app.provide("a", lambda b: b)
+    app.provide("b", lambda c: c)
+    app.provide("c", lambda b: b)
+    with pytest.raises(DependencyError, match=r"<lambda> → \S*<lambda> → \S*<lambda>"):
+        app.freeze()
+
+
+def test_depends_on_a_registered_class_is_its_provider():
+    app = Spikard()
+    app.provide(Pool, Provide(async_pool, singleton=True))
+
+    @app.get("/")
+    async def index(one: Annotated[Pool, Depends(Pool)], two: Pool) -> bool:
+        return one is two
+
+    with TestClient(app) as client:
+        assert client.get("/").json() is True
+
+
+def lived(app: Spikard) -> list[str]:
+    events: list[str] = []
+
+    async def pool() -> Any:
+        events.append("pool opened")
+        yield Pool()
+        events.append("pool closed")
+
+    async def unit(pool: Pool) -> Any:
+        events.append("unit opened")
+        yield pool
+        events.append("unit closed")
+
+    app.provide(Pool, Provide(pool, singleton=True))
+    app.provide("unit", Provide(unit, use_cache=True))
+    app.provide("both", lambda unit, again: unit is again)
+    app.provide("again", lambda unit: unit)
+    return events
+
+
+def test_a_container_closes_what_it_made_and_singletons_that_nobody_else_uses():
+    app = Spikard()
+    events = lived(app)
+
+    async def script() -> None:
+        async with app.container() as outer:
+            async with app.container() as inner:
+                assert await inner.get(Pool) is await outer.get(Pool)
+                assert await inner.get("both") is True
+            events.append("left")
+        events.append("out")
+
+    asyncio.run(script())
+    assert events == ["pool opened", "unit opened", "unit closed", "left", "pool closed", "out"]
+
+
+def test_a_container_leaves_the_singletons_of_a_running_application_alone():
+    app = Spikard()
+    events = lived(app)
+
+    async def script() -> None:
+        async with TestClient(app):
+            async with app.container() as container:
+                await container.get(Pool)
+            events.append("left")
+
+    asyncio.run(script())
+    assert events == ["pool opened", "left", "pool closed"]
+
+
+def test_a_container_sees_overrides_of_factories():
+    app = Spikard()
+    app.provide("pair", lambda pool: pool)
+    app.provide("pool", async_pool)
+
+    async def needs(pool: Annotated[Any, Depends(async_pool)]) -> Any:
+        return pool
+
+    app.provide("needs", needs)
+
+    async def script() -> Any:
+        async with app.container() as container:
+            return await container.get("needs")
+
+    with app.dependency_overrides({async_pool: lambda: "fake"}):
+        assert asyncio.run(script()) == "fake"
+    assert isinstance(asyncio.run(script()), Pool)

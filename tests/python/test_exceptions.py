@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
+import httpx
 import pytest
 
 from spikard import (
@@ -14,7 +16,9 @@ from spikard import (
     Response,
     Router,
     Spikard,
+    TestClient,
 )
+from spikard.testing import serve_in_thread
 
 
 class Teapot(Exception):  # noqa: N818 - a name
@@ -182,3 +186,50 @@ def test_validation_errors_go_to_a_handler_that_wants_them(key, door):
     refused_answer = client.get("/?n=x")
     assert (refused_answer.status, refused_answer.body) == (400, b"int_parsing")
     assert client.get("/?n=1").json() == 1
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_exception_handlers_of_the_application_answer_404_and_405_of_every_path(live):
+    app = Spikard()
+    users = Router(prefix="/users")
+
+    @app.exception_handler(404)
+    async def nothing(request: Request, exc: HTTPException) -> Any:
+        return {"nothing at": request.path}
+
+    @app.exception_handler(HTTPException)
+    def other(request: Request, exc: HTTPException) -> Response:
+        return PlainTextResponse(f"{exc.status_code} {exc.detail}", exc.status_code)
+
+    @users.get("/{id}")
+    async def user(id: str) -> str:  # noqa: A002 - the name of the path parameter
+        raise HTTPException(404, "no such user")
+
+    app.include_router(users)
+    with ExitStack() as stack:
+        if live:
+            url = stack.enter_context(serve_in_thread(app))
+            client: Any = stack.enter_context(httpx.Client(base_url=url))
+        else:
+            client = stack.enter_context(TestClient(app))
+        for path in ("/nowhere", "/users/1"):
+            answer = client.get(path)
+            assert (answer.status_code, answer.json()) == (404, {"nothing at": path})
+        answer = client.post("/users/1")
+        assert (answer.status_code, answer.content) == (405, b"405 Method Not Allowed")
+        assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
+        assert client.get("/%ff").status_code == 400
+
+
+def test_an_exception_handler_may_come_after_the_first_request():
+    app = raising(Teapot())
+
+    with TestClient(app) as client:
+        client.get("/").assert_status(500)
+
+    @app.exception_handler(Teapot)
+    async def pour(exc: Teapot) -> Response:
+        return PlainTextResponse("tea", 418)
+
+    with TestClient(app) as client:
+        assert client.get("/").assert_status(418).text() == "tea"

@@ -13,7 +13,7 @@ import pytest
 from attrs import define, field, validators
 from msgspec import Meta, Struct
 
-from spikard import Body, Header, Query, Request, Spikard
+from spikard import Body, Header, Query, Request, Spikard, TestClient, params
 
 INT = "Input should be a valid integer, unable to parse string as an integer"
 FLOAT = "Input should be a valid number, unable to parse string as a number"
@@ -450,3 +450,88 @@ def test_urlencoded_bodies_are_held_to_the_same_rules(door):
     }
     assert client.post("/", body=b"a=1&" * 1001, headers=media).status == 413
     assert client.post("/", body=b"a=%ff", headers=media).status == 400
+
+
+class Counted(Struct):
+    n: Annotated[int, Meta(ge=1)]
+    of: list[Counted] = []
+
+
+def bodies() -> Spikard:
+    app = Spikard()
+
+    @app.post("/counted")
+    async def counted(body: Counted) -> Any:
+        return [body.n, type(body.n).__name__]
+
+    @app.post("/octets")
+    async def octets(body: bytes) -> int:
+        return len(body)
+
+    @app.post("/text")
+    async def text(body: str) -> str:
+        return body
+
+    @app.post("/word")
+    async def word(body: Annotated[str, Meta(min_length=1)]) -> str:
+        return body
+
+    @app.post("/vendor")
+    async def vendor(body: Annotated[dict[str, Any], Body(media_type="application/vnd.a+json")]):
+        return body
+
+    @app.post("/form")
+    async def form(name: Annotated[str, params.Form()]) -> str:
+        return name
+
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    app.register_route("POST", "/schema", lambda body: body, body_schema=schema)
+    return app
+
+
+def test_a_whole_number_with_a_point_is_an_integer_as_in_json_schema():
+    with TestClient(bodies()) as client:
+        assert client.post("/counted", content=b'{"n": 2.0}').json() == [2, "int"]
+        wrong = client.post("/counted", content=b'{"n": 0.0}').assert_status(422).json()["errors"]
+        assert [(each["type"], each["input"]) for each in wrong] == [("greater_than_equal", 0.0)]
+        wrong = client.post("/counted", content=b'{"n": 1.5}').assert_status(422).json()["errors"]
+        assert [each["type"] for each in wrong] == ["int_parsing"]
+
+
+def test_nothing_is_an_octet_string_and_a_text_unless_constraints_say_otherwise():
+    with TestClient(bodies()) as client:
+        assert client.post("/octets").json() == 0
+        assert client.post("/text").json() == ""
+        wrong = client.post("/word").assert_status(422).json()["errors"]
+    assert [(each["type"], each["loc"]) for each in wrong] == [("string_too_short", ["body"])]
+
+
+@pytest.mark.parametrize(
+    ("path", "media", "body"),
+    [
+        ("/counted", "application/json", b'{"n": 1}'),
+        ("/text", "text/plain", b"x"),
+        ("/form", "application/x-www-form-urlencoded", b"name=x"),
+        ("/schema", "application/json", b'{"n": 1}'),
+    ],
+)
+def test_a_compressed_body_is_415(path, media, body):
+    with TestClient(bodies()) as client:
+        headers = {"content-type": media, "content-encoding": "gzip"}
+        answer = client.post(path, content=body, headers=headers).assert_status(415)
+        assert answer.json()["type"].endswith("/unsupported-content-encoding")
+        plain = {"content-type": media, "content-encoding": "identity"}
+        assert client.post(path, content=body, headers=plain).status_code == 200
+
+
+def test_the_media_type_that_a_body_asks_for_is_the_only_one():
+    with TestClient(bodies()) as client:
+        assert client.post("/vendor", json={}).status_code == 415
+        headers = {"content-type": "application/vnd.a+json"}
+        assert client.post("/vendor", content=b"{}", headers=headers).json() == {}
+
+
+def test_a_body_nested_deeper_than_the_schema_s_validator_goes_is_400():
+    deep = b'{"n": ' + b"[" * 300 + b"]" * 300 + b"}"
+    with TestClient(bodies()) as client:
+        assert client.post("/schema", content=deep).status_code == 400

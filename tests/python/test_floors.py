@@ -33,7 +33,7 @@ PYTHON_FLOORS = [
     | {"status", "templating"},
     {"_plan", "_extract", "_exact", "_result", "_endpoint", "_container", "_hooks", "_failures"}
     | {"_multipart", "_schemas", "_socket_endpoint", "routing", "_marks", "openapi", "events"}
-    | {"_components", "_documentation", "_projection", "_detached"},
+    | {"_components", "_documentation", "_projection", "_detached", "_unmatched"},
     {"app", "_door"},
     {"_importer", "_listen", "_loop", "_run", "_server", "_worker", "_workers", "cli", "__main__"}
     | {"_thread"},

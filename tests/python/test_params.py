@@ -29,6 +29,7 @@ from spikard import (
     Router,
     Spikard,
     State,
+    TestClient,
     UploadFile,
 )
 from spikard.exceptions import RegistrationError
@@ -462,3 +463,69 @@ def test_router_prefix_may_hold_a_path_parameter(door):
     app = Spikard()
     app.include_router(users, prefix="/api")
     assert door(app).get("/api/t/3").json() == ["t", 3]
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("span=PT90S", "PT90S"),
+        ("span=90", "PT90S"),
+        ("span=1.5", "PT1.5S"),
+        ("span=1e300", None),
+        ("span=soon", None),
+    ],
+)
+def test_a_timedelta_is_iso_8601_or_a_number_of_seconds(query, expected):
+    app = Spikard()
+
+    @app.get("/")
+    async def wait(span: dt.timedelta) -> dt.timedelta:
+        return span
+
+    with TestClient(app) as client:
+        answer = client.get(f"/?{query}")
+    if expected is None:
+        assert answer.assert_status(422).json()["errors"][0]["type"] == "time_delta_parsing"
+    else:
+        assert answer.assert_status_ok().json() == expected
+
+
+@pytest.mark.parametrize("query", ["ids=1&ids=2", "ids[]=1&ids[]=2", "ids%5B%5D=1&ids%5B%5D=2"])
+def test_a_list_takes_both_spellings_of_a_repeated_key(query):
+    app = Spikard()
+
+    @app.get("/needed")
+    async def needed(ids: list[int]) -> list[int]:
+        return ids
+
+    @app.get("/optional")
+    async def optional(ids: list[int] = []) -> list[int]:  # noqa: B006 - a parameter's default
+        return ids
+
+    with TestClient(app) as client:
+        for path in ("/needed", "/optional"):
+            assert client.get(f"{path}?{query}").json() == [1, 2]
+
+
+class Bounds(Struct):
+    gte: int | None = None
+    lte: int | None = None
+
+
+class Filter(Struct):
+    price: Bounds = msgspec.field(default_factory=Bounds)
+    name: str = ""
+
+
+def test_a_nested_query_fills_a_model_and_is_explained_where_it_is_wrong():
+    app = Spikard()
+
+    @app.get("/")
+    async def find(filter: Annotated[Filter, Query()]) -> Filter:
+        return filter
+
+    with TestClient(app) as client:
+        found = client.get("/?filter[price][gte]=3&filter[name]=tea").json()
+        assert found == {"price": {"gte": 3, "lte": None}, "name": "tea"}
+        wrong = client.get("/?filter[price][gte]=x").assert_status(422).json()["errors"]
+    assert [each["loc"] for each in wrong] == [["query", "filter", "price", "gte"]]

@@ -8,7 +8,7 @@ import datetime as dt
 import decimal
 import enum
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, NamedTuple, TypedDict
 
 import msgspec
@@ -27,6 +27,7 @@ from spikard import (
     Response,
     Spikard,
     StreamingResponse,
+    TestClient,
 )
 
 
@@ -451,3 +452,48 @@ def test_exact_check_agrees_with_the_decoder():
         User(1, "a"),
     ):
         assert not check(wrong)
+
+
+def test_response_model_none_takes_the_annotation_s_word_back():
+    app = Spikard()
+
+    @app.get("/", response_model=None)
+    async def index() -> User:
+        return {"anything": True}  # type: ignore[return-value]
+
+    with TestClient(app) as client:
+        assert client.get("/").assert_status_ok().json() == {"anything": True}
+    success = app.openapi()["paths"]["/"]["get"]["responses"]["200"]
+    assert success["content"] == {"application/json": {"schema": {}}}
+
+
+@dataclass
+class Event:
+    name: str
+    place: str | None = None
+    tags: list[str] = field(default_factory=list)
+
+
+class Diary(Struct):
+    events: list[Event]
+
+
+@pytest.mark.parametrize("typed", [False, True])
+def test_defaults_of_dataclasses_are_part_of_the_answer(typed):
+    app = Spikard()
+
+    async def echo(body: Diary) -> Any:
+        return body
+
+    if typed:
+        echo.__annotations__["return"] = Diary
+    app.post("/")(echo)
+
+    @app.get("/")
+    async def one() -> Event:
+        return Event("fair")
+
+    whole = {"name": "fair", "place": None, "tags": []}
+    with TestClient(app) as client:
+        assert client.post("/", json={"events": [{"name": "fair"}]}).json() == {"events": [whole]}
+        assert client.get("/").json() == whole

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import types
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import pytest
 
-from spikard import RouteError, Router, Spikard, TestClient, get, post, route, sse, websocket
+from spikard import Query, RouteError, Router, Spikard, TestClient, get, post, route, sse, websocket
 from spikard.exceptions import RegistrationError
 
 
@@ -170,3 +170,16 @@ def test_converter_that_no_parameter_takes_is_checked_all_the_same():
         answer = client.get("/items/x").assert_status(422)
         assert answer.json()["errors"][0]["loc"] == ["path", "id"]
         assert client.get(f"/items/{UUID(int=1)}").json() == 1
+
+
+@pytest.mark.parametrize("status", [99, 600, "200"])
+def test_a_status_code_that_is_none_is_refused(status):
+    with pytest.raises(RegistrationError, match="status_code must be 100 to 599"):
+        Spikard().get("/", status_code=status)(lambda: None)
+
+
+def test_a_pattern_that_does_not_compile_is_refused_with_the_parameter_s_name():
+    def handler(code: Annotated[str, Query(pattern="(")]) -> None: ...
+
+    with pytest.raises(RegistrationError, match="parameter 'code': pattern: missing"):
+        Spikard().get("/")(handler)

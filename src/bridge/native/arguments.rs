@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
@@ -43,7 +44,7 @@ pub(super) fn call<'py>(
 ) -> PyResult<Result<Bound<'py, PyAny>, Misfit>> {
     if let (Some(plan), Some(_)) = (&endpoint.body, given.body)
         && plan.is_json
-        && !is_json(given.head)
+        && (!is_json(given.head) || given.head.headers.contains_key(CONTENT_ENCODING))
     {
         return Ok(Err(Misfit));
     }
@@ -74,7 +75,7 @@ pub(super) fn call<'py>(
 
 /// Whether the body may be decoded as JSON: an absent media type counts as that.
 fn is_json(head: &Head) -> bool {
-    let Some(value) = head.headers.get(http::header::CONTENT_TYPE) else {
+    let Some(value) = head.headers.get(CONTENT_TYPE) else {
         return true;
     };
     if value == "application/json" {
@@ -111,7 +112,12 @@ impl<'a, 'py> Given<'a, 'py> {
                 }
                 let query = Query::parse(query).map_err(|_| Misfit)?;
                 if arg.many {
-                    return arg.list(py, query.all(name));
+                    let mut values = query.all(name).peekable();
+                    if values.peek().is_none() {
+                        // The other spelling of a repeated key, `ids[]=1&ids[]=2`.
+                        return arg.list(py, query.all(&format!("{name}[]")));
+                    }
+                    return arg.list(py, values);
                 }
                 match query.all(name).last() {
                     Some(text) => arg.kind.convert(py, &text),

@@ -128,6 +128,20 @@ impl Core {
         })
     }
 
+    /// Lets two routes' specs answer the requests that no route takes: the 404 and the 405.
+    fn set_unmatched(
+        &self,
+        not_found: &Bound<'_, PyAny>,
+        method_not_allowed: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        let target = |spec| Endpoint::from_spec(spec).map(Target::Endpoint);
+        let targets = (target(not_found)?, target(method_not_allowed)?);
+        self.filling(|filling| {
+            filling.pipeline.set_unmatched(targets.0, targets.1);
+            Ok(())
+        })
+    }
+
     /// Sets the coroutine functions that run the hooks of every request: `drive(call, request)`,
     /// and `drive_socket(call, socket)` for the handshake of a WebSocket.
     fn set_driver(&self, driver: Py<PyAny>, socket_driver: Py<PyAny>) -> PyResult<()> {
