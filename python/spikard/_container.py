@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from spikard._endpoint import close_generator
 from spikard._plan import provider_of, refuse_cycles
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from spikard.app import Spikard
 
 __all__ = ["Container", "Single", "Singletons"]
+
+T = TypeVar("T")
 
 
 class Single:
@@ -191,7 +193,11 @@ class Container:
         self._resolver = _Resolver(providers, app.singletons)
         self._stack = AsyncExitStack()
 
-    async def get(self, key: Any) -> Any:
+    @overload
+    async def get(self, key: type[T]) -> T: ...
+    @overload
+    async def get(self, key: str) -> Any: ...
+    async def get(self, key: type | str) -> Any:
         """Return the value of a type or name; one that is no singleton lives until exit."""
         return await self._resolver.get(key)
 

@@ -52,6 +52,7 @@ class Viewer:
         styles: Files.
         icon: A file.
         start: JavaScript that starts it, with `settings` and `page` at hand.
+        is_expected: Whether its absence is worth a line in the log.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Viewer:
     styles: tuple[str, ...]
     icon: str
     start: str
+    is_expected: bool = True
 
     def files(self) -> dict[str, Path] | None:
         """Return the files by their last name, None when the package is not installed."""
@@ -107,6 +109,29 @@ REDOC = Viewer(
 """,
 )
 
+SCALAR = Viewer(
+    name="Scalar",
+    package="flask_openapi_scalar",
+    extra="scalar",
+    directory="templates/scalar",
+    scripts=("js/scalar.standalone.js",),
+    styles=(),
+    icon="images/scalar.svg",
+    is_expected=False,
+    # Nothing from Scalar's own servers: no fonts, no proxy, no usage reports, no assistant.
+    start="""Scalar.createApiReference(page, {
+  url: settings.document,
+  withDefaultFonts: false,
+  telemetry: false,
+  proxyUrl: "",
+  agent: { disabled: true },
+  mcp: { disabled: true },
+  hideClientButton: true,
+  showDeveloperTools: "never",
+});
+""",
+)
+
 _START = """"use strict";
 const settings = JSON.parse(document.getElementById("settings").textContent);
 const page = document.getElementById("page");
@@ -129,7 +154,11 @@ def documentation_routes(app: Spikard, config: ServerConfig) -> Iterator[BoundRo
         return BoundRoute(route, path, (app,), (), (), {}, False, parse_template(path))
 
     yield bound(info.openapi_json_path, _document_handler(app, config))
-    for path, viewer in ((info.swagger_ui_path, SWAGGER_UI), (info.redoc_path, REDOC)):
+    for path, viewer in (
+        (info.swagger_ui_path, SWAGGER_UI),
+        (info.redoc_path, REDOC),
+        (info.scalar_path, SCALAR),
+    ):
         if path is not None:
             for below, handler in _page_handlers(app, info, path, viewer):
                 yield bound(below, handler)
@@ -267,7 +296,8 @@ def _asset(file: Path) -> Callable[..., Any]:
 
 def _missing(path: str, viewer: Viewer) -> Callable[..., Any]:
     reason = f'{viewer.name} is not installed: pip install "spikard[{viewer.extra}]"'
-    _log.warning("%s: %s", path, reason)
+    if viewer.is_expected:
+        _log.warning("%s: %s", path, reason)
 
     async def missing() -> Response:
         return problem(501, reason)

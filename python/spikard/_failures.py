@@ -152,13 +152,24 @@ def debug_page(request: Request, exc: BaseException) -> Response:
     if "text/html" not in request.headers.get("accept", ""):
         return PlainTextResponse(text, 500)
     title = html.escape(f"{type(exc).__name__}: {exc}")
+    place = html.escape(f"{request.method} {request.path}")
     return HTMLResponse(
-        "<!doctype html><html><head><meta charset='utf-8'>"
-        f"<title>{title}</title></head><body><h1>{title}</h1>"
-        f"<p>{html.escape(request.method)} {html.escape(request.path)}</p>"
+        "<!doctype html><html lang='en'><head><meta charset='utf-8'>"
+        f"<title>{title}</title><style>{_DEBUG_STYLE}</style></head><body><h1>{title}</h1>"
+        f"<p>{place} <small>request {html.escape(request.request_id or '')}</small></p>"
         f"<pre>{html.escape(text)}</pre></body></html>",
         500,
+        {"content-security-policy": "default-src 'none'; style-src 'unsafe-inline'"},
     )
+
+
+_DEBUG_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;padding:0 1rem;max-width:70rem;"
+    "color:#222;background:#fff}"
+    "h1{font-size:1.4rem;color:#b00020;overflow-wrap:anywhere}"
+    "small{color:#767676}"
+    "pre{font-size:.85rem;background:#f6f6f6;padding:1rem;border-radius:.4rem;overflow-x:auto}"
+)
 
 
 def _label(function: Any) -> str:

@@ -310,7 +310,7 @@ class Spikard(Router):
         return [self._compiled(route) for route in documentation_routes(self, config)]
 
     def unmatched(self) -> tuple[RouteSpec, RouteSpec] | None:
-        """Compile what answers 404 and 405 where no route does, if an exception handler wants to."""
+        """Compile what answers 404 and 405 where no route does, if exception handlers want to."""
         fail = self.failures()
         if not (fail.handles(HTTPException(404)) or fail.handles(HTTPException(405))):
             return None

@@ -444,6 +444,7 @@ class OpenApiConfig(Config):
     description: str | None = knob(None, Text("Description", optional=True, multiline=True))
     swagger_ui_path: str | None = knob("/docs", UrlPath("Path of Swagger UI", optional=True))
     redoc_path: str | None = knob("/redoc", UrlPath("Path of ReDoc", optional=True))
+    scalar_path: str | None = knob("/scalar", UrlPath("Path of Scalar", optional=True))
     openapi_json_path: str = knob("/openapi.json", UrlPath("Path of the document"))
     contact: ContactInfo | None = knob(
         None, Part("Contact", of=ContactInfo, optional=True, text=False)
@@ -459,7 +460,7 @@ class OpenApiConfig(Config):
     public: bool = knob(False, Switch("Serve without authentication"))
 
     def _check_together(self) -> None:
-        paths = [self.swagger_ui_path, self.redoc_path, self.openapi_json_path]
+        paths = [self.swagger_ui_path, self.redoc_path, self.scalar_path, self.openapi_json_path]
         taken = [path for path in paths if path is not None]
         if len(set(taken)) != len(taken):
             raise ValueError(

@@ -396,8 +396,8 @@ class Answer:
         return self._is_yes
 
     def __await__(self) -> Generator[None, None, bool]:
+        yield from ()  # what can be awaited is a generator
         return self._is_yes
-        yield  # makes it a generator, which is what can be awaited
 
     def __repr__(self) -> str:
         return repr(self._is_yes)

@@ -590,8 +590,7 @@ impl<T> Pipeline<T> {
 
     /// Clients of gRPC and WebSockets read statuses only.
     fn unmatched(&self, ticket: &Ticket) -> Option<Unmatched> {
-        self.unmatched
-            .filter(|_| ticket.kind == RequestKind::Http)
+        self.unmatched.filter(|_| ticket.kind == RequestKind::Http)
     }
 
     fn handle_unmatched(&self, id: RouteId) -> Decision<'_, T> {

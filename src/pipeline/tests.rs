@@ -231,7 +231,10 @@ fn handlers_may_answer_what_no_route_takes() {
     assert_eq!(app.get("/nowhere", &[]).reached, Some("nothing"));
     let reply = app.send(head("DELETE", "/items", &[]));
     assert_eq!(reply.reached, Some("other method"));
-    assert_eq!(reply.field("allow").as_deref(), Some("GET, HEAD, POST, OPTIONS"));
+    assert_eq!(
+        reply.field("allow").as_deref(),
+        Some("GET, HEAD, POST, OPTIONS")
+    );
     assert_eq!(app.get("/%ff", &[]).status, 400);
     assert_eq!(app.get("/items", &[]).reached, Some("/items"));
 }

@@ -329,3 +329,12 @@ async def test_whether_the_client_has_gone_can_be_asked_with_and_without_await()
 
     async with TestClient(app) as client:
         assert (await client.get("/")).json() == [False, False]
+
+
+def test_a_server_in_a_thread_takes_the_application_s_configuration():
+    app = Spikard(config=ServerConfig(api_key_auth=ApiKeyConfig(keys=["key"])))
+    with serve_in_thread(app) as url:
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+        connection.request("GET", "/")
+        assert connection.getresponse().status == 401
+        connection.close()

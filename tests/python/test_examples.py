@@ -155,3 +155,19 @@ def test_quickstart_answers_and_shows_itself():
         assert "swagger-ui-bundle.js" in client.get("/docs").text
         assert client.get("/docs/swagger-ui-bundle.js").status_code == 200
         assert "/users/{id}" in client.get("/openapi.json").json()["paths"]
+
+
+def test_bookshop_keeps_books():
+    with served("bookshop:app") as url, httpx.Client(base_url=url, timeout=PATIENCE) as client:
+        added = client.post("/books/", json={"title": "Emma", "price": 9.5, "genre": "novel"})
+        assert (added.status_code, added.headers["x-served-by"]) == (201, "bookshop")
+        book = added.json()
+        assert client.get(added.headers["location"]).json() == book
+        client.post("/books/", json={"title": "Odes", "price": 4, "genre": "poetry"})
+        assert [each["title"] for each in client.get("/books/").json()["items"]] == ["Odes", "Emma"]
+        assert client.get("/books/?genre=novel&max_price=5").json()["total"] == 0
+        wrong = client.post("/books/", json={"title": "", "price": -1})
+        assert wrong.json()["detail"] == "2 validation errors in request"
+        assert client.delete(f"/books/{book['id']}").status_code == 204
+        gone = client.get(f"/books/{book['id']}")
+        assert (gone.status_code, gone.headers["x-served-by"]) == (404, "bookshop")

@@ -493,7 +493,7 @@ def test_defaults_of_dataclasses_are_part_of_the_answer(typed):
     async def one() -> Event:
         return Event("fair")
 
-    whole = {"name": "fair", "place": None, "tags": []}
+    whole: dict[str, Any] = {"name": "fair", "place": None, "tags": []}
     with TestClient(app) as client:
         assert client.post("/", json={"events": [{"name": "fair"}]}).json() == {"events": [whole]}
         assert client.get("/").json() == whole

@@ -391,7 +391,8 @@ async def main():
 asyncio.run(main())
 """
     done = subprocess.run(
-        [sys.executable, "-X", "dev", "-c", program],
+        # Not -X dev: asyncio would say how long its steps took.
+        [sys.executable, "-W", "default", "-c", program],
         capture_output=True,
         text=True,
         timeout=30,

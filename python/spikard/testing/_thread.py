@@ -26,8 +26,8 @@ def serve_in_thread(
     Args:
         asgi_app: A `Spikard` object or any ASGI application.
         port: 0 for any free one; it replaces the configuration's.
-        config: Of the server; default: all defaults. One worker, whatever it says. See also
-            `ServerConfig.for_foreign_app`.
+        config: Of the server; default: that of a `Spikard` object. One worker, whatever it
+            says. See also `ServerConfig.for_foreign_app`.
 
     Yields:
         The URL, without a slash at its end.
@@ -42,6 +42,9 @@ def serve_in_thread(
             assert httpx.get(f"{url}/hello").status_code == 200
         ```
     """
+    own = asgi_app.config if is_spikard(asgi_app) else None
+    if config is None and own is not None:
+        config = own.copy(host="127.0.0.1", uds=None, fd=None)
     config = (config or ServerConfig()).copy(port=port, workers=1)
     if not is_spikard(asgi_app):
         config = config.for_foreign_app()
