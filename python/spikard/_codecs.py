@@ -12,6 +12,7 @@ from it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 import sys
@@ -82,13 +83,14 @@ class Codec:
 class MsgspecCodec(Codec):
     """A type that msgspec knows; classes of others inside it go through the decoding hook."""
 
-    __slots__ = ("node",)
+    __slots__ = ("_disordered", "node")
 
     def __init__(self, target: Any) -> None:
         self.type = target
         self.node = mi.type_info(target)
         nodes = list(_nodes(self.node, {}))
         _refuse_unknown(nodes)
+        self._disordered = [each for each in nodes if isinstance(each, mi.LiteralType)]
         self.decode_json = msgspec.json.Decoder(target, dec_hook=decode_hook).decode
         self.coerce = coercer(self.node)
         self.from_text = text_reader(self.node) or self._coerced
@@ -112,6 +114,9 @@ class MsgspecCodec(Codec):
         try:
             self.from_builtins(value)
         except (msgspec.ValidationError, ValueError, TypeError, ArithmeticError) as exc:
+            if self._disordered:
+                _put_in_order(self._disordered, self.type)
+                self._disordered = []
             found = list(
                 islice(violations(self.node, value, loc, shown, _custom), VIOLATIONS_LIMIT)
             )
@@ -130,6 +135,30 @@ class MsgspecCodec(Codec):
         from spikard._violations import is_secret
 
         return is_secret(self.node)
+
+
+def _put_in_order(nodes: list[mi.LiteralType], target: Any) -> None:
+    """Give literals the order in which they are written: msgspec sorts them, messages do not."""
+    written: dict[frozenset[Any], tuple[Any, ...]] = {}
+    seen: set[Any] = set()
+
+    def walk(annotation: Any) -> None:
+        if get_origin(annotation) is typing.Literal:
+            choices = get_args(annotation)
+            written.setdefault(frozenset(choices), choices)
+        elif _is_structure(annotation) and annotation not in seen:
+            seen.add(annotation)
+            for hint in typing.get_type_hints(annotation, include_extras=True).values():
+                walk(hint)
+        else:
+            for inner in get_args(annotation):
+                walk(inner)
+
+    # A hint that names what exists for type checkers only: msgspec has its own way to the types.
+    with contextlib.suppress(NameError, TypeError):
+        walk(target)
+    for node in nodes:
+        node.values = written.get(frozenset(node.values), node.values)
 
 
 class PydanticCodec(Codec):

@@ -535,3 +535,23 @@ def test_a_body_nested_deeper_than_the_schema_s_validator_goes_is_400():
     deep = b'{"n": ' + b"[" * 300 + b"]" * 300 + b"}"
     with TestClient(bodies()) as client:
         assert client.post("/schema", content=deep).status_code == 400
+
+
+class Goods(Struct):
+    category: Literal["electronics", "clothing", "books"]
+    sizes: list[Literal["s", "m", "l"]] = []
+
+
+def test_choices_are_listed_in_the_order_in_which_they_are_written():
+    app = Spikard()
+
+    @app.post("/")
+    async def goods(body: Goods, sort: Literal["price", "name"] = "price") -> None: ...
+
+    with TestClient(app) as client:
+        wrong = client.post("/?sort=x", json={"category": "x", "sizes": ["x"]})
+    assert {each["msg"] for each in wrong.assert_status(422).json()["errors"]} == {
+        "Input should be 'price' or 'name'",
+        "Input should be 'electronics', 'clothing' or 'books'",
+        "Input should be 's', 'm' or 'l'",
+    }
