@@ -278,6 +278,14 @@ def is_json(media: str) -> bool:
     return media in ("", "application/json") or (media.endswith("+json") and media.count("/") == 1)
 
 
+def _refuse_broken_text(body: bytes) -> None:
+    """Refuse JSON that is not UTF-8 (RFC 8259 §8.1), also where no decoder would look."""
+    try:
+        bytes(body).decode()
+    except UnicodeDecodeError:
+        raise malformed() from None
+
+
 _MSGPACK = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
 _URLENCODED = "application/x-www-form-urlencoded"
 
@@ -300,6 +308,7 @@ def _body(plan: BodyPlan, request: Request, body: bytes | None, found: list[Erro
             title="Unsupported Charset",
         )
     if is_json(media):
+        _refuse_broken_text(body)
         return _decoded(plan, body, plan.codec.decode_json, msgspec.json.decode, found)
     if media in _MSGPACK:
         return _decoded(plan, body, plan.codec.decode_msgpack, msgspec.msgpack.decode, found)

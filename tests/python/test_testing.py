@@ -457,3 +457,17 @@ def test_a_websocket_of_a_synchronous_test():
         assert socket.receive() == "None: a"
         socket.send("leave")
         assert list(socket) == []
+
+
+def test_a_path_is_sent_as_it_is_given():
+    app = Spikard()
+
+    @app.get("/{rest:path}")
+    async def seen(request: Request) -> Any:
+        return [request.raw_path.decode(), request.query_string.decode()]
+
+    with TestClient(app) as client:
+        for path in ("//evil.test/x", "/a//b", "/./a", "/a%2Fb"):
+            assert client.get(path).json() == [path, ""]
+        assert client.get("/a?to=http://b").json() == ["/a", "to=http://b"]
+        assert client.get("http://elsewhere.test/a").json() == ["/a", ""]

@@ -10,6 +10,7 @@ import dataclasses
 import io
 import mimetypes
 import os
+import re
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -182,7 +183,8 @@ def make_outgoing(
 
 
 def _url(base_url: str, path: str, params: Any) -> str:
-    url = path if "://" in path else base_url.rstrip("/") + "/" + path.lstrip("/")
+    separator = "" if path.startswith("/") else "/"
+    url = path if re.match(r"[a-z]+://", path) else base_url.rstrip("/") + separator + path
     url = quote(url.partition("#")[0], safe=_TARGET_SAFE)
     if params:
         query = params if isinstance(params, str) else urlencode(_flat(params))

@@ -1,0 +1,1 @@
+"""Hostile bodies, parameters and paths for a native application, through three doors."""
