@@ -98,7 +98,10 @@ def make() -> Spikard:
 
     @app.get("/query")
     async def query(
-        i: int = 0, f: float = 0, b: bool = False, many: Annotated[list[int], Query()] = []
+        i: int = 0,
+        f: float = 0,
+        b: bool = False,
+        many: Annotated[list[int], Query()] = [],  # noqa: B006 - a parameter's default
     ) -> Any:
         return [i, f, b, many]
 
