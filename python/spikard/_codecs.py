@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import re
 import sys
 import types
@@ -236,11 +237,33 @@ class UnionCodec(Codec):
 
 
 def codec(target: Any) -> Codec:
-    """Return the codec of a type.
+    """Return the codec of a type, the same for every place that spells it alike.
 
     Raises:
         TypeError: Neither msgspec nor Pydantic can decode it.
     """
+    try:
+        return _codec(target, spelling(target))
+    except TypeError:
+        # It cannot be hashed, or it cannot be decoded: the second try says which.
+        return _made(target)
+
+
+CODECS_LIMIT = 1024
+"""Codecs kept for types that come again; an application has some hundred."""
+
+
+@functools.lru_cache(maxsize=CODECS_LIMIT)
+def _codec(target: Any, _: str) -> Codec:
+    return _made(target)
+
+
+def spelling(target: Any) -> str:
+    """Return what tells ``int | str`` from ``str | int``, which are equal and mean two things."""
+    return "" if isinstance(target, type) and not get_args(target) else repr(target)
+
+
+def _made(target: Any) -> Codec:
     if get_origin(target) is Annotated:
         inner, *extras = get_args(target)
         for extra in extras:
@@ -621,16 +644,30 @@ def _class_defaults(cls: type) -> dict[str, Any]:
     }
 
 
-def _nodes(node: Any, seen: dict[int, Any]) -> Iterator[mi.Type]:
+def _nodes(node: mi.Type, seen: dict[int, mi.Type]) -> Iterator[mi.Type]:
     """Yield every node of a type once; it may contain itself."""
-    if not isinstance(node, mi.Type) or id(node) in seen:
+    if id(node) in seen:
         return
     seen[id(node)] = node
     yield node
-    for name in node.__struct_fields__:
-        value = getattr(node, name)
-        for inner in value if isinstance(value, tuple) else (value,):
-            yield from _nodes(inner.type if isinstance(inner, mi.Field) else inner, seen)
+    if isinstance(node, mi.StructType | mi.DataclassType | mi.TypedDictType | mi.NamedTupleType):
+        for field in node.fields:
+            yield from _nodes(field.type, seen)
+    elif isinstance(node, mi.UnionType):
+        for member in node.types:
+            yield from _nodes(member, seen)
+    elif isinstance(node, mi.TupleType):
+        for item in node.item_types:
+            yield from _nodes(item, seen)
+    else:
+        for name in _INNER:
+            inner = getattr(node, name, None)
+            if inner is not None:
+                yield from _nodes(inner, seen)
+
+
+_INNER = ("item_type", "key_type", "value_type", "type")
+"""Where collections and `Metadata` have the types inside them."""
 
 
 def _then(decode: Callable[[Any], Any], finish: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import inspect
 import logging
 import traceback
@@ -148,6 +147,8 @@ def log_failure(request: Request, exc: BaseException) -> None:
 
 def debug_page(request: Request, exc: BaseException) -> Response:
     """Return the traceback, as HTML to a browser and as text to everyone else."""
+    import html
+
     text = "".join(traceback.format_exception(type(exc), exc, exc.__traceback__))
     if "text/html" not in request.headers.get("accept", ""):
         return PlainTextResponse(text, 500)

@@ -8,12 +8,14 @@ a value that does not fit raises (the client sees a 500, the log says why).
 from __future__ import annotations
 
 import collections.abc
+import functools
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
 
 import msgspec
 
 from spikard._codecs import (
+    CODECS_LIMIT,
     BareStream,
     MsgspecCodec,
     codec,
@@ -21,6 +23,7 @@ from spikard._codecs import (
     encode_json,
     has_own_codec,
     is_pydantic,
+    spelling,
     surface,
 )
 from spikard._exact import exact_or
@@ -161,6 +164,18 @@ def encoder(annotation: Any) -> Callable[[Any], bytes]:
     annotation = result_type(annotation)
     if annotation is MISSING:
         return encode_json
+    try:
+        return _encoder(annotation, spelling(annotation))
+    except TypeError:
+        return _made(annotation)  # it cannot be hashed, or not be encoded: this says which
+
+
+@functools.lru_cache(maxsize=CODECS_LIMIT)
+def _encoder(annotation: Any, _: str) -> Callable[[Any], bytes]:
+    return _made(annotation)
+
+
+def _made(annotation: Any) -> Callable[[Any], bytes]:
     if is_pydantic(annotation):
         return _pydantic_encoder(annotation)
     found = codec(annotation)
