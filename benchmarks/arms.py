@@ -28,6 +28,8 @@ class Arm:
 SPIKARD = "{bin}/spikard {app} --port {port} --no-access-log"
 GRANIAN = "{bin}/granian --interface asgi --no-access-log --port {port} {app}"
 UVICORN = "{bin}/uvicorn {app} --port {port} --no-access-log"
+UVICORN_FASTEST = UVICORN + " --loop uvloop --http httptools"
+FASTEST = ("uvicorn", "uvloop", "httptools")
 
 ARMS: dict[str, Arm] = {
     LIMIT: Arm("bare hyper (limit)", "{limit} {port} {app}", ()),
@@ -48,13 +50,13 @@ ARMS: dict[str, Arm] = {
     "granian-fastapi": Arm("FastAPI on granian", GRANIAN, ("granian", "fastapi")),
     "uvicorn": Arm(
         "uvicorn (uvloop, httptools)",
-        UVICORN + " --loop uvloop --http httptools",
-        ("uvicorn", "uvloop", "httptools"),
+        UVICORN_FASTEST,
+        FASTEST,
     ),
     "uvicorn-2": Arm(
         "uvicorn, 2 workers",
-        UVICORN + " --loop uvloop --http httptools --workers 2",
-        ("uvicorn", "uvloop", "httptools"),
+        UVICORN_FASTEST + " --workers 2",
+        FASTEST,
     ),
     "uvicorn-asyncio": Arm(
         "uvicorn (asyncio, httptools)",
@@ -75,11 +77,15 @@ ARMS: dict[str, Arm] = {
     ),
     "fastapi": Arm(
         "FastAPI on uvicorn",
-        UVICORN + " --loop uvloop --http httptools",
-        ("fastapi", "uvicorn", "uvloop", "httptools"),
+        UVICORN_FASTEST,
+        ("fastapi", *FASTEST),
     ),
     "litestar": Arm("Litestar on granian", GRANIAN, ("litestar", "granian")),
+    "litestar-uvicorn": Arm("Litestar on uvicorn", UVICORN_FASTEST, ("litestar", *FASTEST)),
     "blacksheep": Arm("BlackSheep on granian", GRANIAN, ("blacksheep", "granian", "pydantic")),
+    "blacksheep-uvicorn": Arm(
+        "BlackSheep on uvicorn", UVICORN_FASTEST, ("blacksheep", "pydantic", *FASTEST)
+    ),
     "robyn": Arm(
         "Robyn",
         "{bin}/python -m benchmarks.apps.robyn_app {port} {app} --log-level WARN",

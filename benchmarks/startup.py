@@ -1,4 +1,4 @@
-"""What starting costs, in CPU time: the import and 500 typed routes (`python -m benchmarks.startup`).
+"""The CPU time that starting costs: the import, 500 routes (`python -m benchmarks.startup`).
 
 CPU time of whole interpreters, the least of several runs, so that a busy machine says the same as a
 quiet one. Targets: the import costs at most 80 ms over the bare interpreter with msgspec, and a

@@ -55,11 +55,15 @@ def frameworks(*without: str, hooked: bool = False) -> dict[str, str]:
         "spikard": f"benchmarks.apps.spikard_{name}:app",
         "django-bolt": "django_bolt_hooked_settings" if hooked else "django_bolt_settings",
         "blacksheep": f"benchmarks.apps.blacksheep_app:{name}",
+        "blacksheep-uvicorn": f"benchmarks.apps.blacksheep_app:{name}",
         "litestar": f"benchmarks.apps.litestar_app:{name}",
+        "litestar-uvicorn": f"benchmarks.apps.litestar_app:{name}",
         "robyn": "hooked" if hooked else "",
+        "granian-fastapi": f"benchmarks.apps.fastapi_app:{name}",
         "fastapi": f"benchmarks.apps.fastapi_app:{name}",
     }
-    return {arm: app for arm, app in arms.items() if arm not in without}
+    missing = {each for arm in without for each in (arm, f"{arm}-uvicorn")}
+    return {arm: app for arm, app in arms.items() if arm not in missing}
 
 
 def order(*, valid: bool) -> bytes:
