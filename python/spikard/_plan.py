@@ -481,6 +481,8 @@ class Planner:
             return kept
         try:
             made = codec(annotation)
+        except ValueError as exc:  # a JSON Schema that is none
+            raise parameter.wrong(str(exc)) from exc
         except TypeError as exc:
             reason = str(exc)
             for part in surface(annotation):

@@ -70,7 +70,7 @@ class Result:
             item = item_type(annotation)
             if item is not MISSING:
                 self.encode_item = encoder(item)
-        except TypeError as exc:
+        except (TypeError, ValueError) as exc:
             raise RegistrationError(f"{owner}: return type: {exc}") from exc
         self.media_type = content_type(media_type or _JSON)
         is_json = media_type is None or media_type == _JSON or media_type.endswith("+json")

@@ -1,5 +1,6 @@
 //! The bridge to Python: everything that names `pyo3`, and nothing else does.
 
+mod afterwork;
 mod allocator;
 mod asgi;
 mod awaitable;

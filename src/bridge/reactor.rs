@@ -36,6 +36,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::afterwork::Afterwork;
 use super::confined::Confined;
 use super::gil;
 use super::task::Tasks;
@@ -57,6 +58,8 @@ struct Running {
 pub(crate) struct Core {
     /// Tasks whose coroutine has not finished.
     pub(crate) tasks: Tasks,
+    /// What is still to be done after responses.
+    pub(super) afterwork: Rc<Afterwork>,
     /// The running event loop.
     pub(crate) event_loop: Py<PyAny>,
     /// `loop._ready`, a deque.
@@ -216,6 +219,7 @@ impl Reactor {
             .build_local(LocalOptions::default())?;
         let core = Rc::new(Core {
             tasks: Tasks::new(event_loop)?,
+            afterwork: Rc::default(),
             event_loop: event_loop.clone().unbind(),
             ready: event_loop
                 .getattr("_ready")?

@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -206,10 +206,18 @@ fn stop<'py, A: Application>(
     let grace = Duration::try_from_secs_f64(grace)
         .map_err(|error| PyValueError::new_err(format!("grace: {error}")))?;
     let server = Rc::clone(server);
-    control::awaitable(py, reactor, async move { server.stop(grace, cause).await })
+    let core = Rc::clone(reactor.core()?);
+    control::awaitable(py, reactor, async move {
+        let begun = Instant::now();
+        let cut = server.stop(grace, cause).await;
+        let left = grace.saturating_sub(begun.elapsed());
+        let _ = tokio::time::timeout(left, core.afterwork.ended()).await;
+        cut
+    })
 }
 
 fn stop_now<A: Application>(server: &Rc<Server<A>>, reactor: &Reactor) -> PyResult<()> {
+    reactor.core()?.afterwork.abandon();
     reactor.enter(|| {
         server.stop_now();
         Ok(())

@@ -15,6 +15,7 @@ import pytest
 from msgspec import Struct
 
 from spikard import (
+    BackgroundTasks,
     Header,
     HTTPException,
     Query,
@@ -338,3 +339,30 @@ def test_a_server_in_a_thread_takes_the_application_s_configuration():
         connection.request("GET", "/")
         assert connection.getresponse().status == 401
         connection.close()
+
+
+def test_background_work_is_finished_before_the_application_shuts_down():
+    app = Spikard()
+    events: list[str] = []
+
+    @app.get("/")
+    async def index(tasks: BackgroundTasks) -> str:
+        async def work() -> None:
+            for _ in range(20):
+                await asyncio.sleep(0.01)
+            events.append("worked")
+
+        tasks.add_task(work)
+        return "sent"
+
+    @app.on_shutdown
+    def stop() -> None:
+        events.append("stopped")
+
+    with serve_in_thread(app) as url:
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=10)
+        connection.request("GET", "/")
+        assert connection.getresponse().read() == b'"sent"'
+        connection.close()
+        events.append("answered")
+    assert events == ["answered", "worked", "stopped"]

@@ -183,3 +183,12 @@ def test_a_pattern_that_does_not_compile_is_refused_with_the_parameter_s_name():
 
     with pytest.raises(RegistrationError, match="parameter 'code': pattern: missing"):
         Spikard().get("/")(handler)
+
+
+@pytest.mark.parametrize("option", ["body_schema", "response_schema"])
+def test_a_schema_that_is_none_is_refused_with_the_handler_s_name(option):
+    async def create(body: Any = None) -> None: ...
+
+    options: Any = {option: {"type": "sting"}}
+    with pytest.raises(RegistrationError, match="create.*invalid JSON schema"):
+        Spikard().register_route("POST", "/", create, **options)

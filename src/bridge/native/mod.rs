@@ -844,8 +844,10 @@ impl Drop for Followed {
         }
         let Some(then) = self.then.take() else { return };
         let (native, reactor) = (Arc::clone(&self.native), Rc::clone(&self.reactor));
+        let piece = reactor.afterwork.begin();
         // In a task of its own: this runs while the connection is at work.
         spawn_local(async move {
+            let _piece = piece;
             let step = Python::attach(|py| {
                 let awaitable = then.bind(py).call0()?;
                 let coroutine = native.names.as_coroutine.bind(py).call1((awaitable,))?;
