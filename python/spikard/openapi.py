@@ -166,7 +166,8 @@ class _Builder:
 
     def _operation_id(self, route: BoundRoute, method: str, path: str) -> str:
         words = re.sub(r"\W+", "_", path).strip("_")
-        made = "_".join(each for each in (route.name, words, method.lower()) if each)
+        name = re.sub(r"\W+", "_", route.name).strip("_")
+        made = "_".join(each for each in (name, words, method.lower()) if each)
         given = route.options.get("operation_id")
         if given:
             made = given if given not in self._ids else f"{given}_{method.lower()}"
@@ -474,6 +475,8 @@ def _texts(route: BoundRoute) -> tuple[str, str]:
     first, _, rest = text.partition("\n\n")
     summary = " ".join(first.split()).removesuffix(".")
     named = route.name.replace("_", " ").strip().capitalize()
+    if route.name == "<lambda>":
+        named = f"{route.methods[0]} {route.path}"
     return (
         options.get("summary") or summary or named,
         options.get("description") or rest.strip(),

@@ -658,3 +658,11 @@ def test_examples_have_a_valid_document(name, monkeypatch):
     app = importlib.import_module(name).app
     problems = list(OpenAPIV31SpecValidator(app.openapi()).iter_errors())
     assert problems == []
+
+
+def test_a_handler_without_a_name_is_called_by_its_route():
+    app = Spikard()
+    app.post("/things/{id}")(lambda id: id)  # noqa: A006 - the name of the path parameter
+    operation = app.openapi()["paths"]["/things/{id}"]["post"]
+    assert operation["operationId"] == "lambda_things_id_post"
+    assert operation["summary"] == "POST /things/{id}"

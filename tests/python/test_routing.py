@@ -190,5 +190,5 @@ def test_a_schema_that_is_none_is_refused_with_the_handler_s_name(option):
     async def create(body: Any = None) -> None: ...
 
     options: Any = {option: {"type": "sting"}}
-    with pytest.raises(RegistrationError, match="create.*invalid JSON schema"):
+    with pytest.raises(RegistrationError, match=r"create.*invalid JSON schema"):
         Spikard().register_route("POST", "/", create, **options)

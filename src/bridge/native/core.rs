@@ -346,12 +346,13 @@ impl Call {
     fn resume(&self, headers: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let headers = headers.map(header_map).transpose()?;
         self.with(|inner| {
-            let mut head = Head::clone(&inner.head);
             if let Some(headers) = headers {
+                let mut head = Head::clone(&inner.head);
                 head.headers = headers;
+                inner.head = Arc::new(head);
             }
-            inner.next = Next::of(self.native.pipeline.resume(&head, &mut inner.ticket));
-            inner.head = Arc::new(head);
+            let decision = self.native.pipeline.resume(&inner.head, &mut inner.ticket);
+            inner.next = Next::of(decision);
         });
         Ok(())
     }
