@@ -17,6 +17,7 @@ from spikard import _run, _settings
 from spikard._importer import Kind, LoadError, Source
 from spikard._rules import Choice, FilePath, Integer, Number, Seconds, Size
 from spikard.config import ServerConfig
+from spikard.exceptions import SpikardError
 
 if TYPE_CHECKING:
     from spikard._settings import Given, Setting
@@ -135,7 +136,7 @@ def _serve(context: click.Context, /, application: str, **values: Any) -> None:
     except LoadError as error:
         click.echo(f"{error.details}spikard: {error}", err=True)
         context.exit(1)
-    except (_run.StartError, ValueError) as error:
+    except (_run.StartError, SpikardError, ValueError) as error:
         click.echo(f"spikard: {error}", err=True)
         context.exit(1)
     context.exit(code)
@@ -147,6 +148,7 @@ def serve(application: str, given: Given) -> int:
     Raises:
         LoadError: The application cannot be loaded.
         StartError: The server cannot start.
+        SpikardError: What the application has registered does not fit together.
         ValueError: A variable is malformed, or settings contradict each other.
     """
     env_file = given.get(("env_file",)) or os.environ.get("SPIKARD_ENV_FILE")
@@ -160,6 +162,7 @@ def serve(application: str, given: Given) -> int:
     )
     loaded = source.load()
     if loaded.kind is Kind.SPIKARD:
+        loaded.app.freeze()  # here, so that a mistake is one line instead of a traceback
         base: ServerConfig = loaded.app.config or ServerConfig()
     else:
         base = ServerConfig().for_foreign_app()

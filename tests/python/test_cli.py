@@ -169,6 +169,19 @@ def test_what_cannot_start_says_why_in_one_line(run, arguments, app, message):
     assert result.output.count("\n") == 1
 
 
+def test_registrations_that_do_not_fit_together_are_one_line(run, tmp_path):
+    program = """
+from spikard import Spikard
+def first(second): ...
+def second(first): ...
+app = Spikard().provide("first", first).provide("second", second)
+"""
+    (tmp_path / "cli_main.py").write_text(program)
+    result = run()
+    assert result.exit_code == 1
+    assert result.output == "spikard: circular dependency: first → second → first\n"
+
+
 def test_malformed_variable_is_named(run, monkeypatch):
     monkeypatch.setenv("SPIKARD_BACKLOG", "many")
     result = run()
