@@ -100,18 +100,10 @@ def test_foreign_application_gets_a_policy_only_when_asked(run, served, monkeypa
     assert [made.max_body_size for made in served] == [None, 1 << 20]
 
 
-def test_native_application_keeps_its_configuration(run, served, tmp_path, monkeypatch):
-    native = types.ModuleType("spikard.app")
-    exec(
-        "class Spikard:\n"
-        "    def __init__(self, config): self.config = config\n"
-        "    async def __call__(self, scope, receive, send): pass\n",
-        vars(native),
-    )
-    monkeypatch.setitem(sys.modules, "spikard.app", native)
+def test_native_application_keeps_its_configuration(run, served, tmp_path):
     (tmp_path / "cli_main.py").write_text(
-        "import sys\nfrom spikard.config import ServerConfig\n"
-        "app = sys.modules['spikard.app'].Spikard(ServerConfig(backlog=7, root_path='/a'))\n"
+        "from spikard import ServerConfig, Spikard\n"
+        "app = Spikard(ServerConfig(backlog=7, root_path='/a'))\n"
     )
     assert run("--root-path", "/b").exit_code == 0
     assert served == [ServerConfig(port=0, backlog=7, root_path="/b")]
