@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from spikard._codecs import MALFORMED, Codec
+from spikard._plan import wire_name
 from spikard._problems import problem
 from spikard._violations import Error, Loc, error
-from spikard.datastructures import FormData, MultiDict, form_pairs
+from spikard.datastructures import FormData, MultiDict, UploadFile, form_pairs
 from spikard.exceptions import HTTPException, RequestValidationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from spikard._plan import BodyPlan, Leaf, Plan
-    from spikard._signature import Parameter
     from spikard.datastructures import Request
     from spikard.responses import Response
 
@@ -390,7 +390,7 @@ def _fields(plan: BodyPlan, fields: MultiDict, found: list[Error]) -> Any:
     errors: list[Error] = []
     built = _converted(plan.codec, value, ("body",), value, errors)
     rules = [part for part in plan.parts if part[0].file_rule is not None]
-    files = {_wire_name(parameter) for parameter, _ in rules}
+    files = {wire_name(parameter) for parameter, _ in rules}
     for each in errors:
         if len(each["loc"]) > 1 and each["loc"][1] in files:
             each["loc"][0] = "files"
@@ -400,13 +400,15 @@ def _fields(plan: BodyPlan, fields: MultiDict, found: list[Error]) -> Any:
     for parameter, attribute in rules:
         file = getattr(built, attribute)
         if file is not None and parameter.file_rule is not None:
-            found.extend(parameter.file_rule.violations(_wire_name(parameter), file))
+            found.extend(parameter.file_rule.violations(wire_name(parameter), file))
     return built
 
 
-def _wire_name(parameter: Parameter) -> str:
-    alias = parameter.marker.alias if parameter.marker is not None else None
-    return alias or parameter.name
+async def _with_content(plan: BodyPlan, name: str, value: Any) -> tuple[str, Any]:
+    """Return a form's item, the content instead of the file where that is asked for."""
+    if name.removesuffix("[]") not in plan.octets:
+        return name, value
+    return name, await value.aread() if isinstance(value, UploadFile) else value.encode()
 
 
 async def _form(plan: BodyPlan, request: Request, found: list[Error]) -> Any:
@@ -418,6 +420,8 @@ async def _form(plan: BodyPlan, request: Request, found: list[Error]) -> Any:
         return _body(plan, request, body, found)
     _refuse_coded(request)
     fields = await request.form()
+    if plan.octets:
+        fields = FormData([await _with_content(plan, *item) for item in fields.multi_items()])
     if not fields and not plan.required:
         return plan.absent()
     return _fields(plan, fields, found)

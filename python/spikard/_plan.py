@@ -93,6 +93,8 @@ class BodyPlan:
         codec: Of the whole body.
         parts: With several body parameters: the attribute of each in the codec's type.
         media_type: The one content type to accept, or None.
+        multipart: Whether it has files, which no other form can carry.
+        octets: Names of the files that the handler wants as `bytes`.
     """
 
     media: Literal["json", "form", "raw", "text"]
@@ -103,6 +105,7 @@ class BodyPlan:
     parts: tuple[tuple[Parameter, str], ...] = ()
     media_type: str | None = None
     multipart: bool = False
+    octets: frozenset[str] = frozenset()
 
     def absent(self) -> Any:
         """Return the value when there is no body."""
@@ -534,7 +537,8 @@ class Planner:
 
     def _form_plan(self, group: list[Parameter]) -> BodyPlan:
         first = group[0]
-        multipart = any(has_upload(parameter.annotation) for parameter in group)
+        octets = [each for each in group if wants_octets(each)]
+        multipart = bool(octets) or any(has_upload(each.annotation) for each in group)
         if len(group) == 1 and is_structured(first.annotation):
             plan = BodyPlan(
                 "form",
@@ -546,6 +550,7 @@ class Planner:
         else:
             plan = self._composite("form", group)
         plan.multipart = multipart
+        plan.octets = frozenset(wire_name(each) for each in octets)
         return plan
 
     def _composite(self, media: Literal["json", "form"], group: list[Parameter]) -> BodyPlan:
@@ -665,6 +670,18 @@ def is_sequence(annotation: Any) -> bool:
 def is_upload(annotation: Any) -> bool:
     """Return whether a type is `UploadFile`, or a list or union of it."""
     return any(part is UploadFile for part in surface(annotation))
+
+
+def wants_octets(parameter: Parameter) -> bool:
+    """Return whether a parameter marked as a file takes its content instead of the file."""
+    marked = parameter.marker is not None and parameter.marker.source == "file"
+    return marked and any(part is bytes for part in surface(parameter.annotation))
+
+
+def wire_name(parameter: Parameter) -> str:
+    """Return a form field's name."""
+    alias = parameter.marker.alias if parameter.marker is not None else None
+    return alias or parameter.name
 
 
 def has_upload(annotation: Any) -> bool:

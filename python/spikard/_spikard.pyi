@@ -14,6 +14,7 @@ __all__ = [
     "AsgiServer",
     "Call",
     "Core",
+    "Exact",
     "Filter",
     "MultipartParser",
     "NativeServer",
@@ -263,6 +264,19 @@ class Schema:
     def __new__(cls, source: bytes) -> Schema: ...
     def check(self, data: bytes) -> list[dict[str, Any]]:
         """Return everything that is wrong with a JSON document."""
+
+@final
+class Exact:
+    """Calls `exact` for values that hold only instances of the very types that theirs names."""
+
+    def __new__(
+        cls,
+        root: tuple[Any, ...],
+        structs: list[tuple[type, list[tuple[str, tuple[Any, ...]]]]],
+        exact: Callable[[Any], Any],
+        other: Callable[[Any], Any],
+    ) -> Exact: ...
+    def __call__(self, value: Any) -> Any: ...
 
 @final
 class MultipartParser:

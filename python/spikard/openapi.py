@@ -9,7 +9,8 @@ from __future__ import annotations
 import http
 import inspect
 import re
-from typing import TYPE_CHECKING, Any, get_origin
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 import msgspec
 
@@ -25,6 +26,7 @@ from spikard._result import (
 )
 from spikard._signature import MISSING
 from spikard.config import OpenApiConfig, ServerConfig
+from spikard.datastructures import UploadFile
 from spikard.responses import RedirectResponse, Response
 from spikard.routing import media_type_of
 
@@ -259,7 +261,10 @@ class _Builder:
             if marker is not None and not marker.include_in_schema:
                 continue
             name = (marker.alias if marker is not None else None) or parameter.name
-            schema = self._components.schema(parameter.annotation, f"{owner}_{name}")
+            annotation = parameter.annotation
+            if name in body.octets:
+                annotation = _as_file(annotation)
+            schema = self._components.schema(annotation, f"{owner}_{name}")
             properties[name] = schema
             self._later.append(_annotation(schema, parameter, described=True))
             if parameter.required:
@@ -446,6 +451,16 @@ def merge(target: dict[str, Any], changes: dict[str, Any]) -> None:
             target[name] = known + value
         else:
             target[name] = value
+
+
+def _as_file(annotation: Any) -> Any:
+    """Return a type with files in the place of their content."""
+    if annotation is bytes:
+        return UploadFile
+    inner = tuple(_as_file(each) for each in get_args(annotation))
+    if get_origin(annotation) in (Union, UnionType):
+        return Union[inner]
+    return list[inner[0]] if get_origin(annotation) is list else annotation  # type: ignore[valid-type]
 
 
 def _given(config: Any, *names: str) -> dict[str, Any]:

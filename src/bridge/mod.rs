@@ -9,6 +9,7 @@ mod confined;
 mod control;
 mod descriptor;
 mod errors;
+mod exact;
 mod gil;
 mod multipart;
 mod native;
@@ -42,6 +43,7 @@ fn _spikard(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<native::Sink>()?;
     module.add("COUNTS_BYTES", shared_counts::COUNTS_BYTES)?;
     module.add_class::<schema::Schema>()?;
+    module.add_class::<exact::Exact>()?;
     module.add_class::<multipart::MultipartParser>()?;
     module.add("KEEP_ALIVE_COMMENT", PyBytes::new(module.py(), KEEP_ALIVE))?;
     module.add_function(wrap_pyfunction!(sse::encode_event, module)?)?;

@@ -19,6 +19,7 @@ from spikard import (
     Body,
     Cookie,
     Depends,
+    File,
     Form,
     Header,
     Headers,
@@ -529,3 +530,28 @@ def test_a_nested_query_fills_a_model_and_is_explained_where_it_is_wrong():
         assert found == {"price": {"gte": 3, "lte": None}, "name": "tea"}
         wrong = client.get("/?filter[price][gte]=x").assert_status(422).json()["errors"]
     assert [each["loc"] for each in wrong] == [["query", "filter", "price", "gte"]]
+
+
+def test_a_file_may_be_asked_for_by_its_content():
+    app = Spikard()
+
+    @app.post("/")
+    async def keep(
+        one: Annotated[bytes, File()],
+        many: Annotated[list[bytes], File(alias="more")] = [],  # noqa: B006 - a parameter's default
+        other: Annotated[bytes | None, File()] = None,
+        n: Annotated[int, Form()] = 0,
+    ) -> Any:
+        return [one.decode(), [each.decode() for each in many], other, n]
+
+    with TestClient(app) as client:
+        files = [("one", ("a", b"1")), ("more", ("b", b"2")), ("more", ("c", b""))]
+        answer = client.post("/", files=files, data={"n": "3"})
+        assert answer.assert_status_ok().json() == ["1", ["2", ""], None, 3]
+        wrong = client.post("/", files={"more": ("b", b"2")}).assert_status(422).json()["errors"]
+        assert [(each["type"], each["loc"]) for each in wrong] == [("missing", ["body", "one"])]
+        assert client.post("/", json={"one": "1"}).status_code == 415
+    content = app.openapi()["paths"]["/"]["post"]["requestBody"]["content"]
+    properties = content["multipart/form-data"]["schema"]["properties"]
+    assert properties["one"] == {"type": "string", "format": "binary"}
+    assert properties["more"]["items"] == {"type": "string", "format": "binary"}

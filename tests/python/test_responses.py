@@ -7,9 +7,10 @@ import collections
 import datetime as dt
 import decimal
 import enum
+import math
 import uuid
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Generic, NamedTuple, TypedDict, TypeVar
 
 import msgspec
 import pydantic
@@ -29,6 +30,11 @@ from spikard import (
     StreamingResponse,
     TestClient,
 )
+from spikard._exact import exact_or
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class User(Struct):
@@ -437,21 +443,71 @@ def test_background_tasks_run_after_the_response_and_log_their_errors(door, capl
     assert "in background" in caplog.text
 
 
-def test_exact_check_agrees_with_the_decoder():
-    from spikard._exact import exact_or
+def exact_check(declared: Any) -> Callable[[Any], bool] | None:
+    return exact_or(msgspec.inspect.type_info(declared), lambda _: True, lambda _: False)
 
-    node = msgspec.inspect.type_info(Team)
-    check = exact_or(node, lambda _: True, lambda _: False)
+
+T = TypeVar("T")
+
+
+class Boxed(Struct, Generic[T]):
+    inside: T
+
+
+class Link(Struct):
+    value: float
+    next: Link | None = None
+    more: dict[str, Link] = {}
+
+
+@pytest.mark.parametrize(
+    ("declared", "fitting", "wrong"),
+    [
+        (int, [1, 10**30], [True, 1.0, "1", None]),
+        (float, [1.5, -0.0], [1, math.nan, math.inf, True]),
+        (bool, [True], [1]),
+        (None, [None], [0, ""]),
+        (int | str | None, [1, "a", None], [1.5, True, b"a"]),
+        (list[int], [[], [1]], [(1,), [1, "a"], [True], {1}]),
+        (dict[str, float], [{}, {"a": 1.5}], [{1: 1.5}, {"a": 1}, collections.Counter()]),
+        (Any, [object(), None], []),
+        (User, [User(1, "a")], [User(1, 2), UserInDb(1, "a", "s"), {"id": 1, "name": "a"}]),  # type: ignore[arg-type]
+        (
+            Boxed[int] | list[Boxed[str]],
+            [Boxed(1), [Boxed("a")]],
+            [Boxed("a"), [Boxed(1)]],
+        ),
+        (
+            Link,
+            [Link(1.0, Link(2.0), {"a": Link(3.0)})],
+            [Link(1.0, Link(2)), Link(1.0, None, {"a": Link("x")}), Link(1.0, 3)],  # type: ignore[arg-type]
+        ),
+        (Any | int, ["anything"], []),
+    ],
+)
+def test_exact_check_knows_what_the_declared_type_names(declared, fitting, wrong):
+    check = exact_check(declared)
     assert check is not None
-    assert check(Team([User(1, "a")], User(2, "b")))
-    for wrong in (
-        Team([User(1, 2)]),  # type: ignore[arg-type]
-        Team([UserInDb(1, "a", "s")]),
-        Team((User(1, "a"),)),  # type: ignore[arg-type]
-        Team([], 3),  # type: ignore[arg-type]
-        User(1, "a"),
-    ):
-        assert not check(wrong)
+    assert [each for each in fitting if not check(each)] == []
+    assert [each for each in wrong if check(each)] == []
+
+
+@pytest.mark.parametrize(
+    "declared", [Annotated[int, Meta(ge=1)], list[Annotated[str, Meta(max_length=3)]], set[int]]
+)
+def test_there_is_no_exact_check_where_types_do_not_say_everything(declared):
+    assert exact_check(declared) is None
+
+
+def test_exact_check_leaves_values_that_go_too_deep_to_the_decoder():
+    check = exact_check(Link)
+    assert check is not None
+    chain = Link(0.0)
+    for _ in range(100_000):
+        chain = Link(0.0, chain)
+    assert not check(chain)
+    while chain.next is not None:  # taken apart by hand: its destructor would go as deep
+        chain = chain.next
 
 
 def test_response_model_none_takes_the_annotation_s_word_back():
