@@ -459,7 +459,7 @@ def _as_file(annotation: Any) -> Any:
         return UploadFile
     inner = tuple(_as_file(each) for each in get_args(annotation))
     if get_origin(annotation) in (Union, UnionType):
-        return Union[inner]
+        return Union[inner]  # noqa: UP007 - members from a tuple
     return list[inner[0]] if get_origin(annotation) is list else annotation  # type: ignore[valid-type]
 
 
