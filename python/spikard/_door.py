@@ -111,6 +111,8 @@ async def _decided(app: Spikard, call: Call, request: Request) -> Response:
     except Exception as error:  # the body is too long, or the client has gone
         return await _failed(call, request, error)
     slots = app._slots  # noqa: SLF001  # of the doors
+    if not slots.is_limited:
+        return await _called(call, request, body)
     if not await slots.enter():
         call.overload()
         return _response(call.response())

@@ -16,9 +16,10 @@ class Slots:
         max_waiting: More than that are refused.
     """
 
-    __slots__ = ("_free", "_max_waiting", "_waiting")
+    __slots__ = ("_free", "_max_waiting", "_waiting", "is_limited")
 
     def __init__(self, max_running: int | None, max_waiting: int) -> None:
+        self.is_limited = max_running is not None
         self._free = max_running
         self._max_waiting = max_waiting
         self._waiting: deque[asyncio.Future[None]] = deque()
