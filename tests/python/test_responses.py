@@ -32,7 +32,6 @@ from spikard import (
 )
 from spikard._exact import exact_or
 
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
