@@ -159,7 +159,7 @@ impl Node {
                 let members = members.iter().map(|node| Self::read(node, count));
                 Self::Union(members.collect::<PyResult<_>>()?)
             }
-            "struct" => match given.get_item(1)?.extract()? {
+            "struct" => match given.get_item(1)?.extract::<usize>()? {
                 index if index < count => Self::Struct(index),
                 index => {
                     return Err(PyValueError::new_err(format!(
