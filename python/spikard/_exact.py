@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from msgspec import inspect as mi
 
-from spikard import _spikard
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -38,6 +36,8 @@ def exact_or(
         root = reader.node(node)
     except _TooHard:
         return None
+    from spikard import _spikard  # here, so that the import of the package does not load it
+
     return _spikard.Exact(root, reader.structs, exact, other)
 
 
