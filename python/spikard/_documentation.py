@@ -52,7 +52,6 @@ class Viewer:
         styles: Files.
         icon: A file.
         start: JavaScript that starts it, with `settings` and `page` at hand.
-        is_expected: Whether its absence is worth a line in the log.
     """
 
     name: str
@@ -63,7 +62,6 @@ class Viewer:
     styles: tuple[str, ...]
     icon: str
     start: str
-    is_expected: bool = True
 
     def files(self) -> dict[str, Path] | None:
         """Return the files by their last name, None when the package is not installed."""
@@ -117,7 +115,6 @@ SCALAR = Viewer(
     scripts=("js/scalar.standalone.js",),
     styles=(),
     icon="images/scalar.svg",
-    is_expected=False,
     # Nothing from Scalar's own servers: no fonts, no proxy, no usage reports, no assistant.
     start="""Scalar.createApiReference(page, {
   url: settings.document,
@@ -296,8 +293,7 @@ def _asset(file: Path) -> Callable[..., Any]:
 
 def _missing(path: str, viewer: Viewer) -> Callable[..., Any]:
     reason = f'{viewer.name} is not installed: pip install "spikard[{viewer.extra}]"'
-    if viewer.is_expected:
-        _log.warning("%s: %s", path, reason)
+    _log.warning("%s: %s", path, reason)
 
     async def missing() -> Response:
         return problem(501, reason)

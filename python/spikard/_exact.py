@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import uuid
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_origin
 
 from msgspec import inspect as mi
 
@@ -82,7 +82,8 @@ class _Reader:
         index = self._known[id(node)] = len(self.structs)
         self.structs.append(None)  # its place, for a type that contains itself
         fields = [(field.name, self.node(field.type)) for field in node.fields]
-        self.structs[index] = (node.cls, [each for each in fields if each[1] != ("any",)])
+        cls = get_origin(node.cls) or node.cls  # of a generic's type
+        self.structs[index] = (cls, [each for each in fields if each[1] != ("any",)])
         return index
 
 

@@ -444,7 +444,7 @@ class OpenApiConfig(Config):
     description: str | None = knob(None, Text("Description", optional=True, multiline=True))
     swagger_ui_path: str | None = knob("/docs", UrlPath("Path of Swagger UI", optional=True))
     redoc_path: str | None = knob("/redoc", UrlPath("Path of ReDoc", optional=True))
-    scalar_path: str | None = knob("/scalar", UrlPath("Path of Scalar", optional=True))
+    scalar_path: str | None = knob(None, UrlPath("Path of Scalar", optional=True))
     openapi_json_path: str = knob("/openapi.json", UrlPath("Path of the document"))
     contact: ContactInfo | None = knob(
         None, Part("Contact", of=ContactInfo, optional=True, text=False)

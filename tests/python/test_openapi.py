@@ -490,7 +490,7 @@ def test_document_is_served_as_json():
         assert list(response.json()["paths"]) == ["/things/{name}"]
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc", "/scalar"])
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
 def test_page_loads_everything_from_its_own_origin(path):
     with TestClient(shown()) as client:
         page = client.get(path).assert_status_ok()
@@ -514,7 +514,7 @@ def test_file_that_the_browser_has_is_not_sent_again():
         assert other.status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc", "/scalar"])
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
 def test_page_has_a_strict_policy_and_no_script_inside(path):
     with TestClient(shown()) as client:
         page = client.get(path)
@@ -530,7 +530,7 @@ def test_page_has_a_strict_policy_and_no_script_inside(path):
     assert HOSTILE not in page.text()
 
 
-@pytest.mark.parametrize("path", ["/docs", "/redoc", "/scalar"])
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
 def test_page_does_not_depend_on_the_request(path):
     with TestClient(shown()) as client:
         plain = client.get(path)
@@ -614,18 +614,15 @@ def test_missing_package_is_named_with_its_extra(monkeypatch, caplog):
     assert 'pip install "spikard[docs]"' in caplog.text
 
 
-def test_scalar_is_an_extra_that_is_not_missed_in_the_log(monkeypatch, caplog):
+def test_scalar_is_shown_where_it_is_asked_for_and_asks_nobody():
     with TestClient(shown()) as client:
+        assert client.get("/scalar").status_code == 404
+    with TestClient(shown(scalar_path="/scalar")) as client:
         assert "scalar.standalone.js" in client.get("/scalar").assert_status_ok().text()
+        assert client.get("/scalar/scalar.standalone.js").status_code == 200
         start = client.get("/scalar/start.js").text()
-        for setting in ("withDefaultFonts: false", "telemetry: false", 'proxyUrl: ""'):
-            assert setting in start
-    absent = dataclasses.replace(_documentation.SCALAR, package="package_that_is_absent")
-    monkeypatch.setattr(_documentation, "SCALAR", absent)
-    with TestClient(shown()) as client:
-        answer = client.get("/scalar").assert_status(501)
-        assert answer.json()["detail"] == 'Scalar is not installed: pip install "spikard[scalar]"'
-    assert caplog.text == ""
+    for setting in ("withDefaultFonts: false", "telemetry: false", 'proxyUrl: ""'):
+        assert setting in start
 
 
 @pytest.mark.parametrize(("public", "status"), [(False, 401), (True, 200)])
