@@ -267,14 +267,14 @@ class Schema:
 
 @final
 class Exact:
-    """Calls `exact` for values that hold only instances of the very types that theirs names."""
+    """Calls `then` for values that hold only instances of the very types that theirs names."""
 
     def __new__(
         cls,
         root: tuple[Any, ...],
         structs: list[tuple[type, list[tuple[str, tuple[Any, ...]]]]],
-        exact: Callable[[Any], Any],
-        other: Callable[[Any], Any],
+        then: Callable[[Any], Any],
+        otherwise: Callable[[Any], Any],
     ) -> Exact: ...
     def __call__(self, value: Any) -> Any: ...
 

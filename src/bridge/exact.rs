@@ -12,13 +12,14 @@ use pyo3::{PyTraverseError, PyVisit};
 /// decoder, which has its own limit, instead of to the stack.
 const DEPTH_LIMIT: usize = 64;
 
-/// The check of one declared type, and what to call with a value: `exact(value)` or `other(value)`.
+/// The check of one declared type, and what to call with a value: `then(value)` or `otherwise(value)`.
 #[pyclass(frozen, module = "spikard._spikard")]
 pub(crate) struct Exact {
     root: Node,
     structs: Vec<Struct>,
-    exact: Py<PyAny>,
-    other: Py<PyAny>,
+    /// Called with a value that fits.
+    then: Py<PyAny>,
+    otherwise: Py<PyAny>,
 }
 
 enum Node {
@@ -49,8 +50,8 @@ impl Exact {
     fn new(
         root: &Bound<'_, PyTuple>,
         structs: Vec<Bound<'_, PyTuple>>,
-        exact: Py<PyAny>,
-        other: Py<PyAny>,
+        then: Py<PyAny>,
+        otherwise: Py<PyAny>,
     ) -> PyResult<Self> {
         let count = structs.len();
         let structs = structs
@@ -61,23 +62,23 @@ impl Exact {
         Ok(Self {
             root,
             structs,
-            exact,
-            other,
+            then,
+            otherwise,
         })
     }
 
     fn __call__<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let callee = if self.fits(&self.root, value, 0) {
-            &self.exact
+            &self.then
         } else {
-            &self.other
+            &self.otherwise
         };
         callee.bind(value.py()).call1((value,))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.exact)?;
-        visit.call(&self.other)?;
+        visit.call(&self.then)?;
+        visit.call(&self.otherwise)?;
         self.root.traverse(&visit)?;
         for each in &self.structs {
             visit.call(&each.class)?;
@@ -126,8 +127,9 @@ fn is_exactly(value: &Bound<'_, PyAny>, class: &Py<PyType>) -> bool {
 
 impl Struct {
     fn read(given: &Bound<'_, PyTuple>, count: usize) -> PyResult<Self> {
-        let (class, fields): (Py<PyType>, Vec<(Bound<'_, PyString>, Bound<'_, PyTuple>)>) =
-            given.extract()?;
+        let class = given.get_item(0)?.extract()?;
+        let fields: Vec<(Bound<'_, PyString>, Bound<'_, PyTuple>)> =
+            given.get_item(1)?.extract()?;
         let fields = fields
             .into_iter()
             .map(|(name, node)| Ok((interned(&name), Node::read(&node, count)?)))
