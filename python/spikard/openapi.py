@@ -9,7 +9,7 @@ from __future__ import annotations
 import http
 import inspect
 import re
-from types import UnionType
+from types import GenericAlias, UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 import msgspec
@@ -460,7 +460,7 @@ def _as_file(annotation: Any) -> Any:
     inner = tuple(_as_file(each) for each in get_args(annotation))
     if get_origin(annotation) in (Union, UnionType):
         return Union[inner]  # noqa: UP007 - members from a tuple
-    return list[inner[0]] if get_origin(annotation) is list else annotation  # type: ignore[valid-type]
+    return GenericAlias(list, inner) if get_origin(annotation) is list else annotation
 
 
 def _given(config: Any, *names: str) -> dict[str, Any]:
