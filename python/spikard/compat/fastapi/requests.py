@@ -80,7 +80,7 @@ class Request(HTTPConnection):
 
     async def is_disconnected(self) -> bool:  # type: ignore[override]
         """Return whether the client has gone."""
-        return super().is_disconnected()
+        return bool(super().is_disconnected())
 
     async def close(self) -> None:
         """Close the uploaded files."""
