@@ -2,11 +2,12 @@
 //!
 //! How this works: the bytes of a small response first wait in their connection's [`Wire`], which
 //! stands in the server's [`Batch`]. The batch has a task of its own, woken by the first of them,
-//! so it runs behind the connections that are ready already and writes for all of them. A client
-//! on this machine, usually a proxy with many connections, then finds a row of answers when it
-//! wakes. Written one by one, each would find it asleep again, and waking a process costs the
-//! writer more than everything else about a small response. Nothing waits for more than
-//! [`MAX_WAIT`] behind other requests, or for the one step of a handler that takes longer.
+//! so it runs behind the connections that are ready already and writes for all of them; only the
+//! first two of a turn are written at once. A client on this machine, usually a proxy with many
+//! connections, then finds a row of answers when it wakes. Written one by one, each would find it
+//! asleep again, and waking a process costs the writer more than everything else about a small
+//! response. Nothing waits for more than [`MAX_WAIT`] behind other requests, or for the one step
+//! of a handler that takes longer.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -23,24 +24,38 @@ use super::wire::Wire;
 /// enough for a dozen small requests.
 const MAX_WAIT: Duration = Duration::from_micros(100);
 
+/// How many responses of a turn are written at once. The first wakes the client, and with two it is
+/// at work, and back with new requests, while the rest of the turn is still being answered. With
+/// none the two would take turns to sleep.
+const WRITTEN_AT_ONCE: u32 = 2;
+
 /// The connections of one server that have a response to write.
 #[derive(Default)]
 pub struct Batch {
     waiting: RefCell<Vec<Weak<RefCell<Wire>>>>,
     /// When the first of them began to wait.
     since: Cell<Option<Instant>>,
+    /// How many responses of this turn were written at once.
+    written: Cell<u32>,
     task: RefCell<Option<Waker>>,
 }
 
 impl Batch {
     /// Adds a connection that has begun to hold bytes back.
     pub(super) fn add(&self, wire: &Rc<RefCell<Wire>>) {
+        if self.written.get() == 0
+            && let Some(task) = &*self.task.borrow()
+        {
+            task.wake_by_ref();
+        }
+        if self.written.get() < WRITTEN_AT_ONCE {
+            self.written.set(self.written.get() + 1);
+            wire.borrow_mut().release();
+            return;
+        }
         let mut waiting = self.waiting.borrow_mut();
         if waiting.is_empty() {
             self.since.set(Some(Instant::now()));
-            if let Some(task) = &*self.task.borrow() {
-                task.wake_by_ref();
-            }
         }
         waiting.push(Rc::downgrade(wire));
     }
@@ -64,6 +79,7 @@ impl Batch {
                 *task = Some(cx.waker().clone());
             }
             drop(task);
+            self.written.set(0);
             self.flush();
             Poll::<()>::Pending
         })
