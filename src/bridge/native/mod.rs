@@ -589,13 +589,13 @@ impl Passage {
         });
         match timeout {
             None => Ok(waiting.await),
-            Some(timeout) => match tokio::time::timeout(timeout, waiting).await {
-                Ok(result) => Ok(result),
-                Err(_) => {
-                    Python::attach(|py| task.expire(py));
-                    Err(TimedOut)
+            Some(timeout) => {
+                if let Ok(result) = tokio::time::timeout(timeout, waiting).await {
+                    return Ok(result);
                 }
-            },
+                Python::attach(|py| task.expire(py));
+                Err(TimedOut)
+            }
         }
     }
 

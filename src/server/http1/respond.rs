@@ -85,6 +85,10 @@ impl<A: Application> Service<Request<Incoming>> for Answerer<A> {
 }
 
 /// The way from a request to its response.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "hyper has one in a box of its own; another box would be an allocation a request"
+)]
 pub(super) enum Answering<A: Application> {
     /// The request has a body: hyper looks for its first bytes before it polls this, so the
     /// application finds them when it is called and need not wait.
