@@ -44,6 +44,7 @@ ARMS: dict[str, Arm] = {
         UVICORN + " --loop uvloop --http httptools",
         ("spikard", "uvicorn", "uvloop", "httptools"),
     ),
+    "spikard-mounted": Arm("FastAPI below Spikard", SPIKARD, ("spikard", "fastapi")),
     "granian": Arm("granian (ASGI)", GRANIAN, ("granian",)),
     "granian-2": Arm("granian, 2 workers", GRANIAN + " --workers 2", ("granian",)),
     "granian-rsgi": Arm("granian (RSGI)", GRANIAN.replace("asgi", "rsgi"), ("granian",)),

@@ -249,6 +249,29 @@ WORKLOADS: tuple[Workload, ...] = (
         reference="fastapi",
     ),
     Workload(
+        "mount",
+        "a FastAPI application below a mount",
+        {
+            "spikard-fastapi": "benchmarks.apps.fastapi_app:below",
+            "spikard-mounted": "benchmarks.apps.spikard_around:mounted",
+            "fastapi": "benchmarks.apps.fastapi_app:below",
+        },
+        path="/old/users/42",
+        expect=USER,
+        reference="spikard-fastapi",
+    ),
+    Workload(
+        "middleware",
+        "one ASGI middleware",
+        {
+            LIMIT: "",
+            "spikard": "benchmarks.apps.spikard_around:wrapped",
+            "fastapi": "benchmarks.apps.fastapi_app:wrapped",
+        },
+        path="/users/42",
+        expect=USER,
+    ),
+    Workload(
         "redis",
         "ASGI, awaits a Redis GET",
         {

@@ -1,4 +1,8 @@
-"""The framework workloads in FastAPI: `app`, and `hooked` with one middleware."""
+"""The framework workloads in FastAPI.
+
+`app` is plain, `hooked` has one of FastAPI's middleware, `wrapped` one ASGI middleware, and
+`below` has all paths below `/old`.
+"""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Annotated
@@ -6,6 +10,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from benchmarks.apps.asgi_middleware import PathNoting
 from benchmarks.apps.models_pydantic import ITEMS, Found, Item, Order, Receipt, User, receipt
 
 router = APIRouter()
@@ -56,6 +61,11 @@ async def with_session(session: Annotated[Session, Depends(session)]) -> dict[st
 
 app = FastAPI()
 app.include_router(router)
+below = FastAPI()
+below.include_router(router, prefix="/old")
+wrapped = FastAPI()
+wrapped.include_router(router)
+wrapped.add_middleware(PathNoting)
 hooked = FastAPI()
 hooked.include_router(router)
 
