@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         trace,
         websocket,
     )
+    from spikard._wsgi import wsgi
     from spikard.app import Spikard
     from spikard.background import BackgroundTasks
     from spikard.config import ServerConfig
@@ -152,6 +153,7 @@ __all__ = [
     "status",
     "trace",
     "websocket",
+    "wsgi",
 ]
 
 _MODULES = {
@@ -166,6 +168,7 @@ _MODULES = {
     "sse": "_marks",
     "trace": "_marks",
     "websocket": "_marks",
+    "wsgi": "_wsgi",
     "Spikard": "app",
     "BackgroundTasks": "background",
     "ServerConfig": "config",
