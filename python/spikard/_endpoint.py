@@ -85,6 +85,7 @@ class RouteSpec:
     options: dict[str, Any] = field(default_factory=dict)
     simple: bool = True
     protocol: Literal["http", "sse", "websocket"] = "http"
+    route: Any = None
 
 
 _log = logging.getLogger("spikard.error")

@@ -10,6 +10,7 @@ from spikard_asgi.exceptions import ClientDisconnected
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from spikard._deadline import Deadline
     from spikard._spikard import Sink, Source
 
 
@@ -55,25 +56,29 @@ class AsgiExchange:
     """The body and the connection of a request behind another ASGI server.
 
     Args:
+        scope: The server's scope, as middleware left it.
         receive: The server's `receive`.
         send: The server's `send`.
-        can_hint: The server offers `http.response.early_hint`.
+
+    Attributes:
+        limit: Bytes that the body may have.
+        deadline: Of the head of the response.
     """
 
-    __slots__ = ("_can_hint", "_gone", "_receive", "_send", "limit")
+    __slots__ = ("_gone", "deadline", "limit", "receive", "scope", "send")
 
     def __init__(
         self,
+        scope: dict[str, Any],
         receive: Callable[[], Awaitable[dict[str, Any]]],
         send: Callable[[dict[str, Any]], Awaitable[None]],
-        *,
-        can_hint: bool,
     ) -> None:
-        self._receive = receive
-        self._send = send
-        self._can_hint = can_hint
+        self.scope = scope
+        self.receive = receive
+        self.send = send
         self._gone = False
         self.limit: int | None = None
+        self.deadline: Deadline | None = None
 
     async def body(self) -> bytes:
         """See `Exchange.body`."""
@@ -84,7 +89,7 @@ class AsgiExchange:
         length = 0
         more = True
         while more:
-            event = await self._receive()
+            event = await self.receive()
             if event["type"] != "http.request":
                 self._gone = True
                 raise ClientDisconnected("the client has disconnected")
@@ -106,12 +111,12 @@ class AsgiExchange:
 
     async def early_hints(self, links: list[str]) -> None:
         """See `Exchange.early_hints`."""
-        if self._can_hint:
+        if "http.response.early_hint" in (self.scope.get("extensions") or ()):
             event = {
                 "type": "http.response.early_hint",
                 "links": [link.encode("latin-1") for link in links],
             }
-            await self._send(event)
+            await self.send(event)
 
 
 async def pump(stream: AsyncIterator[bytes], sink: Sink) -> None:

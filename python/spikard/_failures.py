@@ -12,7 +12,7 @@ from spikard._hooks import run_on_error
 from spikard._problems import problem, problem_of
 from spikard.exceptions import HTTPException, RequestValidationError
 from spikard.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
-from spikard_asgi.exceptions import is_disconnect
+from spikard_asgi.exceptions import is_disconnect, mark_answered
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -51,6 +51,9 @@ class Failures:
         self._result = result
         self._adopt = adopt
 
+    _answers: tuple[type[Exception], ...] = (HTTPException,)
+    """Exceptions that are answers, no failures."""
+
     def handles(self, exc: Exception) -> bool:
         """Return whether an exception handler wants this exception."""
         return self._find(exc) is not None
@@ -67,22 +70,26 @@ class Failures:
         if not isinstance(exc, Exception):
             raise exc
         request = self._adopt(request)
-        handler = self._find(exc)
+        handler, is_general = self._find(exc)
+        if is_general and not isinstance(exc, self._answers) and not is_disconnect(exc):
+            mark_answered(exc)
+            request._failure = exc  # noqa: SLF001  # for the door, which lets it bubble
         if handler is not None or self._hooks:
             return self._answered(handler, request, exc)
         return self._default(request, exc)
 
-    def _find(self, exc: Exception) -> Callable[..., Any] | None:
+    def _find(self, exc: Exception) -> tuple[Callable[..., Any] | None, bool]:
+        """Return the handler, and whether it is nobody's in particular: a failure."""
         status = exc.status_code if isinstance(exc, HTTPException) else None
         for table in self._handlers:
             if status is not None and status in table:
-                return table[status]
+                return table[status], False
             for cls in type(exc).__mro__:
                 if cls in table:
-                    return table[cls]
+                    return table[cls], cls in (Exception, BaseException) and status is None
             if status is None and 500 in table:
-                return table[500]
-        return None
+                return table[500], True
+        return None, status is None
 
     async def _answered(
         self, handler: Callable[..., Any] | None, request: Request, exc: Exception

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import logging
 import signal
 import sys
@@ -62,9 +61,14 @@ class Server:
         self._config = config
         self._sockets = sockets
         self._reactor = reactor
-        self._application = single_callable(application)
+        core = _core(application, config, counts)
+        self._application, self._native = single_callable(application), core
+        if core is not None and is_spikard(application) and application.middleware:
+            from spikard._door import asgi_application
+
+            # In the place of the native path: middleware stands around everything.
+            self._application, self._native = asgi_application(application, core), None
         self._lifespan = Lifespan(self._application, mode=config.lifespan)
-        self._native = _core(application, config, counts)
         self._server: AsgiServer | NativeServer | None = None
 
     async def start(self) -> None:
@@ -141,8 +145,7 @@ def _callable_for(application: Any, config: ServerConfig) -> Application:
         return single_callable(application)
     from spikard import _door
 
-    core = _door.make_core(application, config)
-    return functools.partial(_door.asgi, application, core=core)
+    return _door.asgi_application(application, _door.make_core(application, config))
 
 
 def is_spikard(application: Any) -> bool:
@@ -160,7 +163,7 @@ def _core(application: Any, config: ServerConfig, counts: int | None) -> Core | 
     if not config.has_policies():
         return None
     core = _spikard.Core(config.to_json(), counts=counts)
-    core.add_mount("", single_callable(application))
+    core.add_mount("", single_callable(application), foreign=True)
     return core
 
 

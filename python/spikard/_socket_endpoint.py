@@ -20,6 +20,7 @@ from spikard._endpoint import is_async_callable, threaded
 from spikard._problems import problem, problem_of, shown_errors
 from spikard.exceptions import HTTPException, WebSocketDisconnect
 from spikard.responses import Response
+from spikard_asgi.exceptions import mark_answered
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -110,6 +111,8 @@ async def _close_failed(socket: WebSocket, exc: BaseException) -> Response:
         await socket.reject(problem_of(exc))
         return done
     _log.error("websocket handler raised %s", type(exc).__name__, exc_info=exc)
+    mark_answered(exc)
+    socket._failure = exc  # noqa: SLF001  # for the door, which lets it bubble
     try:
         if connecting:
             await socket.reject(problem(500))

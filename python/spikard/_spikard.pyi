@@ -7,6 +7,7 @@ from typing import Any, Literal, final
 from spikard._endpoint import RouteSpec
 from spikard.datastructures import Request
 from spikard.responses import Response
+from spikard.routing import BoundRoute
 
 __all__ = [
     "COUNTS_BYTES",
@@ -109,12 +110,26 @@ class Core:
     def __new__(cls, config: bytes, *, counts: int | None = None) -> Core: ...
     def add_route(self, spec: RouteSpec) -> None:
         """Add a route. Raises RouteError for a bad template or a conflict."""
-    def add_mount(self, prefix: str, application: Callable[..., Any]) -> None:
-        """Add an ASGI application that takes every path below `prefix` that no route takes."""
+    def add_mount(
+        self,
+        prefix: str,
+        application: Callable[..., Any],
+        *,
+        state: dict[str, Any] | None = None,
+        options: dict[str, Any] | None = None,
+        foreign: bool = False,
+    ) -> None:
+        """Add an ASGI application that takes every path below `prefix` that no route takes.
+
+        `state` is what its own lifespan stores, `options` are as those of a route. A `foreign`
+        application is answered for as without policies.
+        """
     def set_unmatched(self, not_found: RouteSpec, method_not_allowed: RouteSpec) -> None:
         """Let two routes answer the requests that no route takes."""
     def set_driver(self, driver: Callable[..., Any], socket_driver: Callable[..., Any]) -> None:
         """Set the coroutine functions that run the hooks around every request and WebSocket."""
+    def set_mount_door(self, door: Callable[..., Any]) -> None:
+        """Set the ASGI application that our server calls for requests to mounts instead of them."""
     def begin(self, head: RequestHead, *, websocket: bool = False) -> Call:
         """Begin a request of a door that is not our own server."""
 
@@ -140,6 +155,12 @@ class Call:
     @property
     def request_timeout(self) -> float | None:
         """Seconds until the head of the response has to be there."""
+    @property
+    def route(self) -> BoundRoute:
+        """The route that is to be called."""
+    @property
+    def mount(self) -> tuple[str, Callable[..., Any], dict[str, Any] | None]:
+        """Prefix, application and own state of the mount that is to be called."""
     @property
     def wants_body(self) -> bool:
         """Whether the endpoint wants the whole body before it is called."""

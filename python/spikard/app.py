@@ -20,6 +20,10 @@ from spikard._endpoint import ArgSpec, BodySpec, RouteSpec, after_response, comp
 from spikard._extract import Extractor
 from spikard._failures import Failures
 from spikard._hooks import run_on_request, run_on_response, run_pre_handler, run_pre_validation
+from spikard._life import Life
+from spikard._merge import OtherDocument, other_document
+from spikard._middleware import Middleware, make_middleware
+from spikard._mounts import Mount, MountOptions, make_mount, mount_prefix, mounted_lifespans
 from spikard._plan import Planner, refuse_cycles
 from spikard._problems import problem_of
 from spikard._result import encoder, event_type
@@ -45,6 +49,9 @@ from spikard.staticfiles import StaticFiles
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+    from typing_extensions import Unpack
 
     from spikard._endpoint import Compiled
     from spikard._forms import Forms
@@ -105,9 +112,12 @@ class Spikard(Router):
         self.singletons = Singletons(self._providers)
         self.detached = Detached()
         self.forms: Forms | None = None  # of the server that runs it
-        self.mounts: list[tuple[str, Any]] = []
-        self.middleware: list[tuple[Any, dict[str, Any]]] = []
+        self.mounts: list[Mount] = []
+        self.directories: list[tuple[str, StaticFiles]] = []
+        self.middleware: list[Middleware] = []
         self.policies: list[PolicyMiddleware] = []
+        self.merged_documents: list[OtherDocument] = []
+        self.lifespan_state: dict[str, Any] = {}
         self.grpc_services: dict[str, tuple[Any, dict[str, str]]] = {}
         self._lifespan_of_user = lifespan
         self._startup: list[Callable[..., Any]] = []
@@ -117,6 +127,9 @@ class Spikard(Router):
         self._routes: list[BoundRoute] | None = None
         self._frozen: list[RouteSpec] | None = None
         self._made_core: Any = None
+        self._made_asgi: Any = None
+        self._needs_lifespan: bool | None = None
+        self._life = Life(self._lifespan)
         self._slots: Any = None
         self._made_openapi: tuple[Any, dict[str, Any]] | None = None
         for each in reversed(middleware):
@@ -178,24 +191,90 @@ class Spikard(Router):
                 raise RouteError(f"route {key[0]} {path!r} conflicts with {taken!r}")
             shapes[key] = path
 
-    def mount(self, path: str, app: Any) -> None:
-        """Serve an ASGI application below a path."""
-        if not path.startswith("/"):
-            raise RouteError(f"mount {path!r}: must start with '/'")
-        self.mounts.append((path.rstrip("/"), app))
-        self._thaw()
+    def mount(self, path: str, app: Any, **options: Unpack[MountOptions]) -> None:
+        """Serve an ASGI application below a path, for what no route takes there.
 
-    def add_middleware(self, middleware: Any, **kwargs: Any) -> None:
-        """Wrap the application in an ASGI middleware class; the last added is outermost.
+        It gets the whole `path` and a `root_path` that ends with the mount's; its lifespan runs
+        inside this application's, and policies and hooks of this application stand around it.
 
-        The classes of `spikard.middleware` become policies of the server instead.
+        Args:
+            path: A prefix, matched at whole segments.
+            app: Any ASGI application, another `Spikard` too; a WSGI application in
+                `spikard.wsgi(...)`.
+            options: Policies, as of a route: see `MountOptions`.
+
+        Raises:
+            RouteError: The path has a mount already, or does not start with ``/``.
+            RegistrationError: It is no ASGI application.
+            RuntimeError: The application is running.
+
+        Example:
+            ```python
+            app.mount("/old", fastapi_app)
+            app.mount("/legacy", spikard.wsgi(flask_app))
+            ```
         """
-        if is_policy(middleware):
-            self.policies.append(middleware(**kwargs))
+        self._require_not_running("mount")
+        if not path:
+            raise RouteError("mount '': must start with '/'; see app.fallback(...) for all paths")
+        if isinstance(app, StaticFiles):
+            self.directories.append((mount_prefix(path), app))
             self._thaw()
             return
-        self.middleware.insert(0, (middleware, kwargs))
+        self.mounts.append(make_mount(path, app, options, self.mounts))
         self._thaw()
+
+    def fallback(self, app: Any, **options: Unpack[MountOptions]) -> None:
+        """Serve an ASGI application for every path that no route or mount takes.
+
+        Where a route has the path but not the method, the answer stays 405.
+
+        Args:
+            app: See `mount`.
+            options: See `mount`.
+
+        Raises:
+            RouteError: There is one already.
+            RegistrationError: It is no ASGI application.
+            RuntimeError: The application is running.
+        """
+        self._require_not_running("fallback")
+        self.mounts.append(make_mount("/", app, options, self.mounts))
+        self._thaw()
+
+    def add_middleware(self, middleware: Any, *args: Any, **kwargs: Any) -> None:
+        """Wrap the application in an ASGI middleware class; the last added is outermost.
+
+        Any class of ``middleware(app, *args, **kwargs)`` will do, Starlette's and others' as they
+        are. It stands around everything, policies and mounts too, and sees HTTP, WebSocket and
+        lifespan. All requests then take one ASGI call instead of the native path. The classes of
+        `spikard.middleware` become policies of the server instead, at no such cost.
+
+        Args:
+            middleware: The class.
+            args: For the class, after the application.
+            kwargs: For the class.
+
+        Raises:
+            RegistrationError: It cannot be called.
+            RuntimeError: The application is running.
+
+        Example:
+            ```python
+            app.add_middleware(SessionMiddleware, secret_key=key)
+            ```
+        """
+        self._require_not_running("add_middleware")
+        made = make_middleware(middleware, *args, **kwargs)
+        if is_policy(made.factory):
+            self.policies.append(made.factory(*made.args, **made.kwargs))
+        else:
+            self.middleware.insert(0, made)
+        self._thaw()
+
+    def _require_not_running(self, what: str) -> None:
+        if self._life.is_running:
+            raise RuntimeError(f"{what}: the application is running; call it before the start")
 
     def provide(self, key: type | str, dependency: Any) -> Spikard:
         """Register what parameters of a type, or of a name, receive.
@@ -218,11 +297,13 @@ class Spikard(Router):
     def on_startup(self, hook: F) -> F:
         """Register a function to run before the first request; it may take the app."""
         self._startup.append(hook)
+        self._needs_lifespan = None
         return hook
 
     def on_shutdown(self, hook: F) -> F:
         """Register a function to run after the last request; it may take the app."""
         self._shutdown.append(hook)
+        self._needs_lifespan = None
         return hook
 
     def add_grpc_service(
@@ -292,9 +373,7 @@ class Spikard(Router):
 
     def configured(self, config: ServerConfig) -> ServerConfig:
         """Return a server's configuration with the policies that the application brings."""
-        files = tuple(
-            app.config(prefix) for prefix, app in self.mounts if isinstance(app, StaticFiles)
-        )
+        files = tuple(directory.config(prefix) for prefix, directory in self.directories)
         if files:
             config = config.copy(static_files=(*config.static_files, *files))
         for policy in self.policies:
@@ -307,6 +386,8 @@ class Spikard(Router):
             return []
         from spikard._documentation import documentation_routes
 
+        if self.merged_documents:
+            self.document(config)  # a clash is an error now, and not when somebody looks
         return [self._compiled(route) for route in documentation_routes(self, config)]
 
     def unmatched(self) -> tuple[RouteSpec, RouteSpec] | None:
@@ -326,6 +407,8 @@ class Spikard(Router):
         self._frozen = None
         self._routes = None
         self._made_core = None
+        self._made_asgi = None
+        self._needs_lifespan = None
         self._made_openapi = None
 
     def _core(self) -> Any:
@@ -337,6 +420,15 @@ class Spikard(Router):
             self._made_core = make_core(self, self.config or ServerConfig())
         core: Any = self._made_core
         return core
+
+    def _asgi(self) -> Any:
+        """Return the application as ASGI, middleware included; made once per frozen state."""
+        if self._frozen is None or self._made_asgi is None:
+            from spikard._door import asgi_application
+
+            self._made_asgi = asgi_application(self, self._core())
+        made: Any = self._made_asgi
+        return made
 
     def _providers(self) -> dict[Any, Provide]:
         table = dict(self._provided)
@@ -417,6 +509,7 @@ class Spikard(Router):
             options=_policy(bound),
             simple=compiled.simple,
             protocol=route.protocol,
+            route=bound,
         )
         if self._needs_request(bound, plan, fail):
             self._through_request(spec, bound, plan, compiled.order)
@@ -462,6 +555,7 @@ class Spikard(Router):
             options=_policy(bound),
             simple=False,
             protocol="websocket",
+            route=bound,
         )
 
     def _socket_call(self, bound: BoundRoute, compiled: Compiled, plan: Plan) -> Callable[..., Any]:
@@ -562,14 +656,46 @@ class Spikard(Router):
                 manager = _as_context_manager(self._lifespan_of_user)(self)
                 values = await stack.enter_async_context(manager)
                 if isinstance(values, Mapping):
-                    self.state.update(cast("Mapping[str, Any]", values))
+                    self.lifespan_state = dict(cast("Mapping[str, Any]", values))
+                    self.state.update(self.lifespan_state)
             await stack.enter_async_context(self.singletons.held())
             stack.push_async_callback(self.detached.finish)
             for hook in self._startup:
                 await self._run_hook(hook)
             for hook in self._shutdown:
                 stack.push_async_callback(self._run_hook, hook)
+            await stack.enter_async_context(mounted_lifespans(self.mounts))
             yield
+
+    def lifespan_context(self) -> AbstractAsyncContextManager[None]:
+        """Return a context manager that runs start-up, then shutdown: for a host to enter.
+
+        A parent that mounts this application does not pass its lifespan on; without this, start-up
+        runs before the first request.
+
+        Example:
+            ```python
+            @asynccontextmanager
+            async def lifespan(parent: FastAPI):
+                async with app.lifespan_context():
+                    yield
+
+
+            parent = FastAPI(lifespan=lifespan)
+            parent.mount("/api", app)
+            ```
+        """
+        return self._life.context()
+
+    def _has_lifespan(self) -> bool:
+        """Return whether start-up or shutdown have anything to do."""
+        return bool(
+            self._lifespan_of_user
+            or self._startup
+            or self._shutdown
+            or self.mounts
+            or any(provider.singleton for provider in self._providers().values())
+        )
 
     async def _run_hook(self, hook: Callable[..., Any]) -> None:
         takes_app = len(inspect.signature(hook).parameters) > 0
@@ -601,6 +727,28 @@ class Spikard(Router):
 
         await _server.serve(self, config if config is not None else self.config)
 
+    def merge_openapi(self, document: Mapping[str, Any], prefix: str = "") -> None:
+        """Make another OpenAPI document part of this application's: that of a mount.
+
+        Its paths get the prefix; components and operation ids whose names are taken get new ones.
+
+        Args:
+            document: Of OpenAPI 3; it is copied.
+            prefix: Where its application is mounted.
+
+        Raises:
+            ValueError: It is no document of OpenAPI 3, or the prefix no path. That both describe
+                one method of one path is a `RouteError` of `openapi` and of the start.
+
+        Example:
+            ```python
+            app.mount("/old", fastapi_app)
+            app.merge_openapi(fastapi_app.openapi(), prefix="/old")
+            ```
+        """
+        self.merged_documents.append(other_document(document, prefix))
+        self._thaw()
+
     def openapi(self) -> dict[str, Any]:
         """Return the OpenAPI 3.1 document, made once until something is registered."""
         from spikard import openapi
@@ -618,9 +766,12 @@ class Spikard(Router):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one ASGI connection, under any ASGI server."""
-        from spikard import _door
-
-        await _door.asgi(self, scope, receive, send)
+        if scope["type"] != "lifespan" and not self._life.is_running:
+            if self._needs_lifespan is None:
+                self._needs_lifespan = self._has_lifespan()
+            if self._needs_lifespan:
+                await self._life.begin()
+        await self._asgi()(scope, receive, send)
 
 
 def _event_stream(bound: BoundRoute) -> EventStream:

@@ -367,6 +367,10 @@ class State:
         """Forget every name set here."""
         self._values.clear()
 
+    def share(self, values: dict[str, Any]) -> None:
+        """Keep the values in this dict, which others may read and change."""
+        object.__setattr__(self, "_values", values)
+
 
 def _of_head(name: str) -> Any:
     """Return a property that reads the head, unless a hook assigned another value."""
@@ -415,6 +419,7 @@ class Request:
         "_body",
         "_cookies",
         "_exchange",
+        "_failure",
         "_form",
         "_head",
         "_headers",
@@ -435,6 +440,7 @@ class Request:
         server: tuple[str, int | None] | None
         path_params: dict[str, Any]
         request_id: str | None
+        _failure: BaseException
     else:
         method = _of_head("method")
         http_version = _of_head("http_version")
@@ -524,10 +530,44 @@ class Request:
         state = self._state
         if state is None:
             state = self._state = State(parent=None if self._app is None else self._app.state)
+            scope = self._scope
+            if scope is not None:
+                state.share(scope.setdefault("state", {}))
             claims = self._head.claims
             if claims is not None:
                 state["claims"] = claims
         return state
+
+    @property
+    def session(self) -> dict[str, Any]:
+        """The session; the ASGI middleware that makes it also stores it."""
+        session: dict[str, Any] = self._of_middleware("session", "SessionMiddleware")
+        return session
+
+    @property
+    def user(self) -> Any:
+        """Who asks, as ASGI middleware for authentication says."""
+        return self._of_middleware("user", "AuthenticationMiddleware")
+
+    @property
+    def auth(self) -> Any:
+        """What the user may do, as ASGI middleware for authentication says."""
+        return self._of_middleware("auth", "AuthenticationMiddleware")
+
+    @property
+    def _scope(self) -> dict[str, Any] | None:
+        """The ASGI scope; none on our own server without ASGI middleware."""
+        scope: dict[str, Any] | None = getattr(self._exchange, "scope", None)
+        return scope
+
+    def _of_middleware(self, name: str, middleware: str) -> Any:
+        scope = self._scope
+        if scope is None or name not in scope:
+            raise RuntimeError(
+                f"request.{name} needs ASGI middleware that sets it: "
+                f"app.add_middleware({middleware}, ...)"
+            )
+        return scope[name]
 
     @property
     def content_type(self) -> str | None:

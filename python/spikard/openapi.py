@@ -16,6 +16,7 @@ import msgspec
 
 from spikard._codecs import has_own_codec, surface
 from spikard._components import PREFIX, Components, default_of
+from spikard._merge import merge_document
 from spikard._plan import converter_type
 from spikard._result import (
     JSON_LINES,
@@ -62,9 +63,13 @@ def document(app: Spikard, config: ServerConfig | None = None) -> dict[str, Any]
 
     Raises:
         RegistrationError: As `Spikard.freeze`, which may also raise its other errors.
+        RouteError: A document that was merged describes a method of a path once more.
     """
     app.freeze()
-    return _Builder(app, config or app.config or ServerConfig()).build()
+    made = _Builder(app, config or app.config or ServerConfig()).build()
+    for other in app.merged_documents:
+        merge_document(made, other)
+    return made
 
 
 class _Builder:

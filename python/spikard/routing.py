@@ -219,6 +219,16 @@ class BoundRoute:
         """The route's options."""
         return self.route.options
 
+    @property
+    def path_format(self) -> str:
+        """The template without converters, as middleware names routes by it."""
+        return _PARAMETER.sub(lambda match: "{" + match[1].partition(":")[0] + "}", self.path)
+
+    @property
+    def endpoint(self) -> Callable[..., Any]:
+        """The handler, by the name that ASGI middleware knows."""
+        return self.route.handler
+
 
 def parse_template(path: str) -> dict[str, str | None]:
     """Return the parameters of a path template with their converters.

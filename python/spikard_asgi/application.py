@@ -6,7 +6,7 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
-from spikard_asgi.exceptions import is_disconnect
+from spikard_asgi.exceptions import is_answered, is_disconnect
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -91,9 +91,9 @@ async def as_coroutine(awaitable: Awaitable[Any]) -> Any:
 def log_failure(what: BaseException | str) -> None:
     """Log what an application did wrong: an exception it raised, or a sentence of the server's.
 
-    A client that has gone is nobody's failure.
+    A client that has gone is nobody's failure, and what has been answered has been logged.
     """
     if isinstance(what, str):
         logger.error("%s", what)
-    elif not is_disconnect(what):
+    elif not is_answered(what) and not is_disconnect(what):
         logger.error("the application raised an exception", exc_info=what)

@@ -43,3 +43,16 @@ def is_disconnect(error: BaseException) -> bool:
             return False
         pending.append(wrapped)
     return True
+
+
+def mark_answered(error: BaseException) -> None:
+    """Note on an exception that its request has been answered and that it need not be logged.
+
+    It still goes out to the host, for its error reporting.
+    """
+    vars(error)["_spikard_answered"] = True
+
+
+def is_answered(error: BaseException) -> bool:
+    """Return whether `mark_answered` was called."""
+    return getattr(error, "_spikard_answered", False)

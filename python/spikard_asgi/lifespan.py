@@ -133,7 +133,7 @@ class Lifespan:
             "state": self.state,
         }
         try:
-            await self.application(scope, self._events.get, self._send)
+            await self.application(scope, self._receive, self._send)
         except asyncio.CancelledError as error:
             self._error = error
         except BaseException as error:  # an application may raise anything
@@ -141,6 +141,15 @@ class Lifespan:
         finally:
             self._started.set()
             self._stopped.set()
+
+    async def _receive(self) -> dict[str, Any]:
+        try:
+            return await self._events.get()
+        except asyncio.CancelledError:
+            if not self._started.is_set() or self._stopped.is_set():
+                raise
+            # The loop ends, and nobody will tell the application: so this does.
+            return {"type": "lifespan.shutdown"}
 
     async def _send(self, event: dict[str, Any]) -> None:
         kind = event["type"]

@@ -99,7 +99,7 @@ impl NativeServer {
         let state = state.map(|state| state.clone().unbind());
         let (stop, receiver) = shutdown::channel();
         let websocket = websocket(config, receiver)?;
-        let app = NativeApplication::new(py, core.native(py)?, state.as_ref(), &websocket);
+        let app = NativeApplication::new(py, core.native(py)?, state.as_ref(), &websocket)?;
         Ok(Self(Confined::new(server(app, config, stop, access_log)?)))
     }
 

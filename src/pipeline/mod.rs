@@ -299,6 +299,23 @@ impl<T> Pipeline<T> {
         self.concurrency
     }
 
+    /// Says whether a mount is what a request is for, before any policy has been asked.
+    pub fn leads_to_mount(&self, head: &Head, is_websocket: bool) -> bool {
+        let kind = if is_websocket {
+            RequestKind::WebSocket
+        } else {
+            RequestKind::Http
+        };
+        matches!(self.target(head, kind), Target::Mount(..))
+    }
+
+    /// Puts the request's id into its own fields, for an application that reads it there.
+    pub fn tell_request_id(&self, ticket: &Ticket, headers: &mut HeaderMap) {
+        if let Some(id) = &ticket.request_id {
+            headers.insert(X_REQUEST_ID, id.clone());
+        }
+    }
+
     /// Decides about a request, as far as the `on_request` hooks if there are any.
     ///
     /// The head may change: a trusted proxy's word replaces the connection's facts, and fields
@@ -737,7 +754,8 @@ const READ_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, OPTIONS")
 /// A field that says what a token claims; a client that sends it wants to be taken for somebody.
 const CLAIMS_HEADER: HeaderName = HeaderName::from_static("x-spikard-jwt-claims");
 
-fn declared_length(headers: &HeaderMap) -> Option<u64> {
+/// Returns the length of a body that its head declares.
+pub fn declared_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 

@@ -26,14 +26,17 @@ RUST_FLOORS = {
 # Modules of python/spikard, lowest first. Imports inside functions and under TYPE_CHECKING may
 # point upwards: `app.run` has to reach the workers, and types cost nothing at run time.
 PYTHON_FLOORS = [
-    {"_spikard", "exceptions", "_rules", "_logging", "_slots", "_violations", "background"},
+    {"_spikard", "exceptions", "_rules", "_logging", "_slots", "_violations", "background"}
+    | {"_deadline", "_life", "_wsgi"},
     {"datastructures", "config", "params"},
     {"_settings", "websockets", "responses", "di", "grpc", "_codecs", "_signature", "_problems"}
     | {"_files", "_exchange", "_forms", "encoders", "middleware", "security", "staticfiles"}
     | {"status", "templating"},
     {"_plan", "_extract", "_exact", "_result", "_endpoint", "_container", "_hooks", "_failures"}
     | {"_multipart", "_schemas", "_socket_endpoint", "routing", "_marks", "openapi", "events"}
-    | {"_components", "_documentation", "_projection", "_detached", "_unmatched"},
+    | {"_components", "_documentation", "_projection", "_detached", "_unmatched"}
+    | {"_merge", "_middleware"}
+    | {"_mounts", "_mounted"},
     {"app", "_door"},
     {"_importer", "_listen", "_loop", "_run", "_server", "_worker", "_workers", "cli", "__main__"}
     | {"_thread"},

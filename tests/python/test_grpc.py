@@ -20,16 +20,6 @@ def test_an_application_with_a_grpc_service_is_refused_at_start_up() -> None:
         pass
 
 
-def test_asgi_middleware_is_refused_at_start_up() -> None:
-    app = Spikard()
-    app.add_middleware(object)
-    with (
-        pytest.raises(NotAvailableError, match="ASGI middleware is not available"),
-        TestClient(app),
-    ):
-        pass
-
-
 def test_a_service_name_is_taken_once() -> None:
     service = GrpcService().register("demo.Echo", Echo())
     with pytest.raises(ValueError, match=r"'demo\.Echo' is registered already"):

@@ -729,8 +729,6 @@ ROUTE_KINDS = {
 @pytest.mark.parametrize("door", [our_server, under_uvicorn])
 @pytest.mark.parametrize("kind", ROUTE_KINDS)
 def test_every_kind_of_route_is_behind_every_policy(kind, door, tmp_path):
-    if (kind, door) == ("mount", under_uvicorn):
-        pytest.skip("mounts behind another server are not available yet")
     (tmp_path / "a.txt").write_text("text of a")
     directory = StaticFilesConfig(directory=str(tmp_path), route_prefix="/static")
     config = ServerConfig(

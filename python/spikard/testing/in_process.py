@@ -34,18 +34,69 @@ CLOSE_SECONDS = 10.0
 _BODILESS = (204, 304)
 
 
-class NativeTransport:
+class AsgiTransport:
+    """Any ASGI application."""
+
+    def __init__(self, app: Any, base_url: str) -> None:
+        self.base_url = base_url
+        self._app = single_callable(app)
+        self._lifespan = Lifespan(self._app)
+
+    async def start(self) -> None:
+        """Run the application's start-up.
+
+        Raises:
+            LifespanFailed: It refused to start.
+        """
+        self._lifespan = Lifespan(self._app)
+        await self._lifespan.startup()
+
+    async def stop(self) -> None:
+        """Run the application's shutdown.
+
+        Raises:
+            LifespanFailed: It failed.
+        """
+        await self._lifespan.shutdown()
+
+    async def send(self, outgoing: Outgoing) -> Incoming:
+        """Return the response; an application that fails before one gives 500."""
+        call = _AsgiCall(outgoing)
+        scope = self._scope(outgoing)
+        return await call.answered(asyncio.create_task(call.run(self._app, scope)))
+
+    def websocket(self, outgoing: Outgoing, subprotocols: list[str]) -> TestWebSocket:
+        """Return a WebSocket that is not open yet."""
+        state = self._lifespan.state
+        return InProcessWebSocket(
+            self._app, lambda: socket_scope(outgoing, subprotocols, state), subprotocols
+        )
+
+    def _scope(self, outgoing: Outgoing) -> dict[str, Any]:
+        return {
+            "type": "http",
+            "method": outgoing.method,
+            "extensions": {},
+            **_common(outgoing, self._lifespan.state),
+        }
+
+
+class NativeTransport(AsgiTransport):
     """A `Spikard` application: pipeline, endpoint and hooks as the server runs them."""
 
     def __init__(self, app: Spikard, base_url: str) -> None:
-        self.base_url = base_url
-        self._app = app
+        super().__init__(app, base_url)
+        self._spikard = app
         self._life: asyncio.Task[None] | None = None
         self._end = asyncio.Event()
 
     async def start(self) -> None:
         """Run the application's start-up; whatever it raises is raised."""
-        self._app._core()  # noqa: SLF001 - declarations are checked before anything starts
+        self._spikard._asgi()  # noqa: SLF001 - declarations are checked before anything starts
+        if self._spikard.middleware:  # which wants to see the lifespan
+            await super().start()
+            return
+        self._lifespan = Lifespan(self._app)
         self._end = asyncio.Event()
         started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._life = asyncio.create_task(self._live(started), name="spikard lifespan")
@@ -55,7 +106,8 @@ class NativeTransport:
 
     async def _live(self, started: asyncio.Future[None]) -> None:
         # One task from start to end: a context manager of the application may insist on that.
-        async with self._app._lifespan():  # noqa: SLF001 - every door enters it
+        async with self._spikard.lifespan_context():
+            self._lifespan.state.update(self._spikard.lifespan_state)
             started.set_result(None)
             await self._end.wait()
 
@@ -64,9 +116,13 @@ class NativeTransport:
         self._end.set()
         if self._life is not None:
             await self._life
+        else:
+            await super().stop()
 
     async def send(self, outgoing: Outgoing) -> Incoming:
         """Return the response; its body's end is that of the background work too."""
+        if self._spikard.middleware or self._spikard.mounts:
+            return await super().send(outgoing)
         parts = urlsplit(outgoing.url)
         head = _spikard.RequestHead(
             outgoing.method,
@@ -77,9 +133,10 @@ class NativeTransport:
             server=SERVER,
         )
         upload = _Upload(outgoing)
-        exchange = AsgiExchange(upload.receive, _ignore, can_hint=False)
+        exchange = AsgiExchange(self._scope(outgoing), upload.receive, _ignore)
+        core = self._spikard._core()  # noqa: SLF001 - made once
         try:
-            answered = await answer(self._app, self._app._core(), head, exchange)  # noqa: SLF001
+            answered = await answer(self._spikard, core, head, exchange)
         except BaseException:
             await upload.close()
             raise
@@ -93,12 +150,6 @@ class NativeTransport:
             if b"content-length" not in names and answered.status not in _BODILESS:
                 headers.append((b"content-length", b"%d" % len(answered.body)))
         return Incoming(answered.status, headers, body)
-
-    def websocket(self, outgoing: Outgoing, subprotocols: list[str]) -> TestWebSocket:
-        """Return a WebSocket that is not open yet."""
-        return InProcessWebSocket(
-            self._app, lambda: socket_scope(outgoing, subprotocols, {}), subprotocols
-        )
 
 
 class _NativeBody:
@@ -153,53 +204,6 @@ class _NativeBody:
         finally:
             if self._answered.background is not None:
                 await self._answered.background()
-
-
-class AsgiTransport:
-    """Any ASGI application."""
-
-    def __init__(self, app: Any, base_url: str) -> None:
-        self.base_url = base_url
-        self._app = single_callable(app)
-        self._lifespan = Lifespan(self._app)
-
-    async def start(self) -> None:
-        """Run the application's start-up.
-
-        Raises:
-            LifespanFailed: It refused to start.
-        """
-        self._lifespan = Lifespan(self._app)
-        await self._lifespan.startup()
-
-    async def stop(self) -> None:
-        """Run the application's shutdown.
-
-        Raises:
-            LifespanFailed: It failed.
-        """
-        await self._lifespan.shutdown()
-
-    async def send(self, outgoing: Outgoing) -> Incoming:
-        """Return the response; an application that fails before one gives 500."""
-        call = _AsgiCall(outgoing)
-        scope = self._scope(outgoing)
-        return await call.answered(asyncio.create_task(call.run(self._app, scope)))
-
-    def websocket(self, outgoing: Outgoing, subprotocols: list[str]) -> TestWebSocket:
-        """Return a WebSocket that is not open yet."""
-        state = self._lifespan.state
-        return InProcessWebSocket(
-            self._app, lambda: socket_scope(outgoing, subprotocols, state), subprotocols
-        )
-
-    def _scope(self, outgoing: Outgoing) -> dict[str, Any]:
-        return {
-            "type": "http",
-            "method": outgoing.method,
-            "extensions": {},
-            **_common(outgoing, self._lifespan.state),
-        }
 
 
 def socket_scope(

@@ -11,7 +11,7 @@ import msgspec
 
 from spikard.exceptions import SpikardError, WebSocketDisconnect
 from spikard.testing.response import TestResponse
-from spikard_asgi.exceptions import ClientDisconnected, ProtocolError
+from spikard_asgi.exceptions import ClientDisconnected, ProtocolError, is_answered
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -153,6 +153,9 @@ class InProcessWebSocket(TestWebSocket):
     async def _run(self) -> None:
         try:
             await self._application(self._scope(), self._receive_event, self._send_event)
+        except Exception as error:
+            if not is_answered(error):  # with a close code, which the test sees
+                raise
         finally:
             if not self._has_left:
                 await self._from_app.put(None)

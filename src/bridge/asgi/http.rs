@@ -212,7 +212,7 @@ impl Cycle {
         match unfinished {
             Unfinished::Complete => {}
             Unfinished::NothingSent | Unfinished::HeldStart => {
-                self.give(Answer::Response(internal_server_error()));
+                self.give(Answer::Response((self.app.failure)()));
             }
             Unfinished::Cut => {
                 if let Some(outlet) = &*self.outlet.borrow() {
@@ -468,7 +468,7 @@ fn piece(py: Python<'_>, content: Content, file: Option<SentFile>) -> PyResult<P
 }
 
 /// What the client of a broken application hears; the log knows more.
-fn internal_server_error() -> Response<ResponseBody> {
+pub(super) fn internal_server_error() -> Response<ResponseBody> {
     let text = Bytes::from_static(b"Internal Server Error");
     let mut response = Response::new(ResponseBody::Full(text));
     *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;

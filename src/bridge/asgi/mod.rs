@@ -9,6 +9,7 @@ mod websocket;
 use std::rc::Rc;
 use std::time::Duration;
 
+use ::http::Response;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -16,6 +17,7 @@ use super::allocator;
 use super::errors;
 use super::reactor::Core;
 use super::websocket::Settings as WebSocketSettings;
+use crate::message::body::ResponseBody;
 use crate::message::head::Head;
 use crate::server::{Answer, Application, Called, Exchange, Fault};
 
@@ -29,6 +31,8 @@ pub(super) struct AsgiApplication {
     log: Py<PyAny>,
     scope: scope::Settings,
     websocket: WebSocketSettings,
+    /// What the client hears when the application has failed; the log knows more.
+    failure: fn() -> Response<ResponseBody>,
 }
 
 impl AsgiApplication {
@@ -47,7 +51,20 @@ impl AsgiApplication {
             log,
             scope: scope::Settings::new(root_path, state),
             websocket,
+            failure: http::internal_server_error,
         }
+    }
+
+    /// Mounted below `prefix` in an application that is served under the root path.
+    pub(super) fn below(mut self, prefix: &str) -> Self {
+        self.scope.root_path.push_str(prefix);
+        self
+    }
+
+    /// With another answer for a failure than a line of text.
+    pub(super) fn answering_with(mut self, failure: fn() -> Response<ResponseBody>) -> Self {
+        self.failure = failure;
+        self
     }
 
     fn coroutine<'py>(

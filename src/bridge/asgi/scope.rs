@@ -15,6 +15,8 @@ use crate::server::Capabilities;
 pub(super) struct Settings {
     /// The prefix that the application is served under, without a slash at its end.
     pub(super) root_path: String,
+    /// The part of it that paths have on the wire, unless a proxy has cut it off: the server's own.
+    pub(super) server_root: String,
     /// What the application stored at start-up; each scope gets a shallow copy.
     pub(super) state: Option<Py<PyDict>>,
     /// A scope with all keys and what is the same in all; copying it is faster than filling a new
@@ -26,6 +28,7 @@ impl Settings {
     pub(super) fn new(root_path: &str, state: Option<Py<PyDict>>) -> Self {
         Self {
             root_path: root_path.trim_end_matches('/').to_owned(),
+            server_root: root_path.trim_end_matches('/').to_owned(),
             state,
             template: PyOnceLock::new(),
         }
@@ -142,16 +145,16 @@ fn fill<'py>(
     if path.contains('\0') {
         return Ok(false);
     }
-    let root_path = settings.root_path.as_str();
-    if root_path.is_empty() || is_under(&path, root_path) {
+    let server_root = settings.server_root.as_str();
+    if server_root.is_empty() || is_under(&path, server_root) {
         scope.set_item(intern!(py, "path"), &*path)?;
         scope.set_item(
             intern!(py, "raw_path"),
             PyBytes::new(py, raw_path.as_bytes()),
         )?;
     } else {
-        scope.set_item(intern!(py, "path"), format!("{root_path}{path}"))?;
-        let raw_path = format!("{root_path}{raw_path}");
+        scope.set_item(intern!(py, "path"), format!("{server_root}{path}"))?;
+        let raw_path = format!("{server_root}{raw_path}");
         scope.set_item(
             intern!(py, "raw_path"),
             PyBytes::new(py, raw_path.as_bytes()),

@@ -17,13 +17,14 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple, PyType};
 use super::arguments;
 use super::endpoint::Endpoint;
 use super::head::{RequestHead, header_map};
+use super::mounted::Mount;
 use super::{Names, Native, Target, open, respond};
 use crate::bridge::{errors, shared_counts};
 use crate::message::body::ResponseBody;
 use crate::message::head::Head;
 use crate::pipeline::{
     BodyOut, Decision, FileBody, FileConditions, Limits, PathSpans, Pipeline, PolicyConfig,
-    RouteId, RouteOptions, SendFile, Surroundings, Ticket, overloaded,
+    RouteId, RouteOptions, SendFile, Surroundings, Ticket, declared_length, overloaded,
 };
 
 /// An application's routes and policies: filled route by route, then only used.
@@ -45,6 +46,7 @@ struct Filling {
     driver: Option<Py<PyAny>>,
     socket_driver: Option<Py<PyAny>>,
     mounts: Vec<RouteId>,
+    mount_door: Option<Py<PyAny>>,
 }
 
 /// What of the configuration is no policy and yet concerns requests.
@@ -78,6 +80,7 @@ impl Core {
             driver: None,
             socket_driver: None,
             mounts: Vec::new(),
+            mount_door: None,
         };
         Ok(Self {
             state: Mutex::new(State::Filling(Box::new(filling))),
@@ -116,12 +119,33 @@ impl Core {
     }
 
     /// Adds an ASGI application that takes every path below `prefix` that no route takes.
-    fn add_mount(&self, py: Python<'_>, prefix: &str, application: Py<PyAny>) -> PyResult<()> {
-        let target = Target::Mount(prefix.trim_end_matches('/').to_owned(), application);
+    ///
+    /// `state` is what its own lifespan stored, over that of the server; `options` are those of
+    /// `RouteSpec`. An application of others (`foreign`) is answered for as without policies.
+    #[pyo3(signature = (prefix, application, *, state=None, options=None, foreign=false))]
+    fn add_mount(
+        &self,
+        py: Python<'_>,
+        prefix: &str,
+        application: Py<PyAny>,
+        state: Option<Py<PyDict>>,
+        options: Option<&Bound<'_, PyAny>>,
+        foreign: bool,
+    ) -> PyResult<()> {
+        let options = match options {
+            Some(options) => self::options(options)?,
+            None => RouteOptions::default(),
+        };
+        let target = Target::Mount(Mount {
+            prefix: prefix.trim_end_matches('/').to_owned(),
+            application,
+            state,
+            is_foreign: foreign,
+        });
         self.filling(|filling| {
             let id = filling
                 .pipeline
-                .add_mount(prefix, &RouteOptions::default(), target)
+                .add_mount(prefix, &options, target)
                 .map_err(|error| errors::register_error(py, &error))?;
             filling.mounts.push(id);
             Ok(())
@@ -149,6 +173,15 @@ impl Core {
             filling.pipeline.set_request_hooks(true);
             filling.driver = Some(driver);
             filling.socket_driver = Some(socket_driver);
+            Ok(())
+        })
+    }
+
+    /// Has our own server call `door(scope, receive, send)` for every request that leads to a
+    /// mount: the application has hooks or exception handlers around its mounts.
+    fn set_mount_door(&self, door: Py<PyAny>) -> PyResult<()> {
+        self.filling(|filling| {
+            filling.mount_door = Some(door);
             Ok(())
         })
     }
@@ -189,6 +222,7 @@ impl Core {
                     driver: filling.driver,
                     socket_driver: filling.socket_driver,
                     mounts: filling.mounts,
+                    mount_door: filling.mount_door,
                 });
                 *state = State::Frozen(Arc::clone(&native));
                 Ok(native)
@@ -252,7 +286,7 @@ enum Next {
     Respond(Option<Response<Bytes>>),
     File(SendFile),
     Handle(RouteId, PathSpans, Limits),
-    Mounted,
+    Mounted(RouteId, Limits),
 }
 
 impl Call {
@@ -309,7 +343,7 @@ impl Next {
             Decision::Handle {
                 id, params, limits, ..
             } => Self::Handle(id, params, limits),
-            Decision::Mounted { .. } => Self::Mounted,
+            Decision::Mounted { id, limits, .. } => Self::Mounted(id, limits),
             Decision::Hooks => Self::Hooks,
         }
     }
@@ -324,7 +358,7 @@ impl Call {
             Next::Hooks => Err("hooks"),
             Next::Respond(_) => Err("respond"),
             Next::File(_) => Err("file"),
-            Next::Mounted => Err("mounted"),
+            Next::Mounted(..) => Err("mounted"),
             Next::Handle(id, ..) => Ok(*id),
         });
         match id {
@@ -378,7 +412,7 @@ impl Call {
     #[getter]
     fn max_body_bytes(&self) -> Option<u64> {
         self.with(|inner| match &inner.next {
-            Next::Handle(_, _, limits) => limits.max_body_bytes,
+            Next::Handle(_, _, limits) | Next::Mounted(_, limits) => limits.max_body_bytes,
             _ => self.native.pipeline.limits().max_body_bytes,
         })
     }
@@ -386,10 +420,36 @@ impl Call {
     /// Seconds until the head of the response has to be there.
     #[getter]
     fn request_timeout(&self) -> Option<f64> {
-        self.with(|inner| match &inner.next {
-            Next::Handle(_, _, limits) => limits.request_timeout.map(|time| time.as_secs_f64()),
+        let limits = self.with(|inner| match &inner.next {
+            Next::Handle(_, _, limits) | Next::Mounted(_, limits) => Some(*limits),
+            Next::Hooks => Some(self.native.pipeline.limits()),
+            Next::Respond(_) | Next::File(_) => None,
+        });
+        Some(limits?.request_timeout?.as_secs_f64())
+    }
+
+    /// The `BoundRoute` that is to be called.
+    #[getter]
+    fn route(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.handled(|endpoint, _, _| Ok(endpoint.route.clone_ref(py)))
+    }
+
+    /// The mount that is to be called: its prefix, its application, and what its own lifespan
+    /// stored.
+    #[getter]
+    fn mount(&self, py: Python<'_>) -> PyResult<(String, Py<PyAny>, Option<Py<PyDict>>)> {
+        let id = self.with(|inner| match &inner.next {
+            Next::Mounted(id, _) => Some(*id),
             _ => None,
-        })
+        });
+        match id.map(|id| self.native.pipeline.route(id)) {
+            Some(Target::Mount(mount)) => Ok((
+                mount.prefix.clone(),
+                mount.application.clone_ref(py),
+                mount.state.as_ref().map(|state| state.clone_ref(py)),
+            )),
+            _ => Err(PyRuntimeError::new_err("no mount is to be called")),
+        }
     }
 
     /// Whether the endpoint wants the whole body before it is called.
@@ -543,7 +603,10 @@ impl Call {
             }
             body => body,
         };
-        let length = body.as_ref().map(|body| body.as_bytes().len() as u64);
+        let length = match &body {
+            Some(body) => Some(body.as_bytes().len() as u64),
+            None => declared_length(&parts.headers),
+        };
         let filter = pipeline.finish_head(&ticket, &mut parts, length);
         let fields = respond::fields(py, &parts)?;
         let (body, filter) = match (body, filter) {

@@ -24,6 +24,8 @@ pub(crate) struct Endpoint {
     /// The names of the template's parameters, in its order.
     pub(super) names: Arc<[String]>,
     pub(super) is_websocket: bool,
+    /// The `BoundRoute`, for scopes that name it.
+    pub(super) route: Py<PyAny>,
     wants_request: bool,
 }
 
@@ -122,6 +124,7 @@ impl Endpoint {
             fail: spec.getattr("fail")?.unbind(),
             names,
             is_websocket: protocol.cast::<PyString>()?.to_str()? == "websocket",
+            route: spec.getattr("route")?.unbind(),
         })
     }
 }

@@ -26,7 +26,7 @@ use pyo3::types::{PyDict, PyType};
 use tokio::task::{spawn_blocking, spawn_local};
 
 use super::allocator;
-use super::asgi::AsgiApplication;
+use super::asgi::{self, AsgiApplication};
 use super::errors;
 use super::outlet::Driven;
 use super::reactor::Core as Reactor;
@@ -49,6 +49,7 @@ pub(crate) use websocket::Peer;
 
 use endpoint::Endpoint;
 use inlet::Inlet;
+use mounted::Mount;
 use respond::{Reply, reply};
 use slots::{Overloaded, Slot, Slots};
 
@@ -62,13 +63,14 @@ pub(crate) struct Native {
     /// `drive_socket(call, socket)`: the same for a WebSocket.
     socket_driver: Option<Py<PyAny>>,
     mounts: Vec<RouteId>,
+    /// What is called for every request to a mount instead, when Python has a say around them.
+    mount_door: Option<Py<PyAny>>,
 }
 
 /// What a path leads to.
 pub(super) enum Target {
     Endpoint(Endpoint),
-    /// A mounted ASGI application and its prefix.
-    Mount(String, Py<PyAny>),
+    Mount(Mount),
 }
 
 /// What the bridge needs of `spikard`'s Python side.
@@ -94,6 +96,7 @@ pub(crate) struct NativeApplication {
     native: Arc<Native>,
     /// One for each mount, with the state of this run's lifespan.
     mounts: Vec<(RouteId, Rc<AsgiApplication>)>,
+    mount_door: Option<Rc<AsgiApplication>>,
     /// How many requests may be in handlers, when that is limited.
     slots: Option<Rc<Slots>>,
     websocket: Settings,
@@ -118,29 +121,33 @@ impl NativeApplication {
         native: Arc<Native>,
         state: Option<&Py<PyDict>>,
         websocket: &Settings,
-    ) -> Self {
+    ) -> PyResult<Self> {
         let mount = |id: &RouteId| match native.pipeline.route(*id) {
             Target::Endpoint(_) => None,
-            Target::Mount(prefix, application) => Some((
-                *id,
-                Rc::new(AsgiApplication::new(
-                    application.clone_ref(py),
-                    native.names.as_coroutine.clone_ref(py),
-                    native.names.log.clone_ref(py),
-                    &format!("{}{prefix}", native.root_path),
-                    state.map(|state| state.clone_ref(py)),
-                    websocket.clone(),
-                )),
-            )),
+            Target::Mount(mount) => Some(
+                mount
+                    .application(py, &native, state, websocket)
+                    .map(|mount| (*id, Rc::new(mount))),
+            ),
         };
-        let mounts = native.mounts.iter().filter_map(mount).collect();
+        let mounts = native.mounts.iter().filter_map(mount);
+        let mounts = mounts.collect::<PyResult<Vec<_>>>()?;
+        let mount_door = native.mount_door.as_ref().map(|door| {
+            let state = state.map(|state| state.clone_ref(py));
+            Rc::new(
+                native
+                    .names
+                    .application(py, door, &native.root_path, state, websocket.clone()),
+            )
+        });
         let slots = Slots::new(native.pipeline.concurrency()).map(Rc::new);
-        Self {
+        Ok(Self {
             native,
             mounts,
+            mount_door,
             slots,
             websocket: websocket.clone(),
-        }
+        })
     }
 
     fn mount(&self, id: RouteId) -> Option<Rc<AsgiApplication>> {
@@ -176,6 +183,11 @@ impl NativeApplication {
     ) -> Called {
         let native = &self.native;
         let is_websocket = exchange.capabilities().websocket;
+        if let Some(door) = &self.mount_door
+            && native.pipeline.leads_to_mount(&head, is_websocket)
+        {
+            return asgi::serve(Rc::clone(door), reactor, head, exchange);
+        }
         let facts = Arc::as_ptr(&head.connection);
         let (ticket, decision) = if is_websocket {
             native.pipeline.begin_websocket(&mut head)
@@ -216,6 +228,7 @@ impl NativeApplication {
                 passage.handle(id, limits, &self.websocket, exchange)
             }
             Decision::Mounted { id, limits, .. } => {
+                native.pipeline.tell_request_id(&ticket, &mut head.headers);
                 let app = Rc::clone(self);
                 Called::waiting(async move {
                     let answer = app.call_mount(id, limits, reactor, head, exchange).await;
@@ -301,8 +314,29 @@ impl Native {
     fn endpoint(&self, id: RouteId) -> Option<&Endpoint> {
         match self.pipeline.route(id) {
             Target::Endpoint(endpoint) => Some(endpoint),
-            Target::Mount(..) => None,
+            Target::Mount(_) => None,
         }
+    }
+}
+
+impl Names {
+    /// An ASGI application as our server calls it.
+    fn application(
+        &self,
+        py: Python<'_>,
+        callable: &Py<PyAny>,
+        root_path: &str,
+        state: Option<Py<PyDict>>,
+        websocket: Settings,
+    ) -> AsgiApplication {
+        AsgiApplication::new(
+            callable.clone_ref(py),
+            self.as_coroutine.clone_ref(py),
+            self.log.clone_ref(py),
+            root_path,
+            state,
+            websocket,
+        )
     }
 }
 

@@ -6,13 +6,59 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::HeaderMap;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
 
+use super::{Native, internal_server_error};
 use crate::bridge::asgi::{self, AsgiApplication};
 use crate::bridge::reactor::Core as Reactor;
+use crate::bridge::websocket::Settings;
 use crate::message::body::BodyError;
 use crate::message::head::{Endpoint, Head};
 use crate::pipeline::{BodyLimit, Limits, payload_too_large};
 use crate::server::{Answer, Capabilities, Exchange};
+
+/// An ASGI application below a prefix.
+pub(crate) struct Mount {
+    pub(super) prefix: String,
+    /// `async (scope, receive, send)`.
+    pub(super) application: Py<PyAny>,
+    /// What its own lifespan stored; complete when the server starts.
+    pub(super) state: Option<Py<PyDict>>,
+    /// Served for its own sake, with policies that were asked for.
+    pub(super) is_foreign: bool,
+}
+
+impl Mount {
+    /// The application for one run: its own state over that of the server's lifespan.
+    pub(super) fn application(
+        &self,
+        py: Python<'_>,
+        native: &Native,
+        server_state: Option<&Py<PyDict>>,
+        websocket: &Settings,
+    ) -> PyResult<AsgiApplication> {
+        let state = match (server_state, &self.state) {
+            (server, None) => server.map(|state| state.clone_ref(py)),
+            (None, Some(own)) => Some(own.clone_ref(py)),
+            (Some(server), Some(own)) => {
+                let state = server.bind(py).copy()?;
+                state.update(own.bind(py).as_mapping())?;
+                Some(state.unbind())
+            }
+        };
+        let names = &native.names;
+        let websocket = websocket.clone();
+        let application = names
+            .application(py, &self.application, &native.root_path, state, websocket)
+            .below(&self.prefix);
+        Ok(if self.is_foreign {
+            application
+        } else {
+            application.answering_with(internal_server_error)
+        })
+    }
+}
 
 /// Serves one request or WebSocket of a mounted application.
 pub(super) async fn serve<E: Exchange>(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from spikard._failures import Failures, debug_page, log_failure
 from spikard.compat.fastapi._extraction import RefusedRequest
@@ -33,6 +33,8 @@ ESCAPED: ContextVar[list[BaseException] | None] = ContextVar("escaped", default=
 class FastAPIFailures(Failures):
     """See `Failures`."""
 
+    _answers = (HTTPException, RequestValidationError)
+
     def handles_refusals(self) -> bool:
         """Whether some handler wants the errors of validation."""
         keys = {key for table in self._handlers for key in table}
@@ -42,15 +44,11 @@ class FastAPIFailures(Failures):
         """Return the response of an exception."""
         if isinstance(exc, RefusedRequest):
             exc = exc.refused.error
-        handler = self._find(exc) if isinstance(exc, Exception) else None
-        if handler is not None and self._is_last_resort(handler):
-            _escape(exc)
+        if isinstance(exc, Exception):
+            handler, is_general = self._find(exc)
+            if handler is not None and is_general:
+                _escape(exc)  # what a handler of any exception takes still counts as unhandled
         return super().__call__(request, exc)
-
-    def _is_last_resort(self, handler: Any) -> bool:
-        """Whether it handles any exception: what it takes still counts as unhandled."""
-        keys = (500, Exception)
-        return any(table.get(key) is handler for table in self._handlers for key in keys)
 
     def _default(self, request: Request, exc: Exception, *, logged: bool = False) -> Response:
         if isinstance(exc, RequestValidationError):

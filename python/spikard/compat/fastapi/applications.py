@@ -11,6 +11,8 @@ from urllib.parse import quote
 
 import msgspec
 
+from spikard._merge import merge_document
+from spikard._middleware import Middleware
 from spikard.app import Spikard
 from spikard.compat.fastapi._extraction import FastAPIExtractor, Refused, RefusedRequest
 from spikard.compat.fastapi._failures import (
@@ -165,7 +167,7 @@ class FastAPI(Decorators, Spikard):
             version=version,
             debug=debug,
         )
-        self.middleware = _Chain(self)
+        self.middleware: _Chain = _Chain(self)
         self._mount_names: dict[str, str] = {}
         self.summary = summary
         self.description = description
@@ -448,6 +450,8 @@ class FastAPI(Decorators, Spikard):
                 separate_input_output_schemas=self.separate_input_output_schemas,
                 external_docs=self.openapi_external_docs,
             )
+            for other in self.merged_documents:
+                merge_document(self.openapi_schema, other)
         return self.openapi_schema
 
     def _thaw(self) -> None:
@@ -455,7 +459,7 @@ class FastAPI(Decorators, Spikard):
         self.openapi_schema = None
 
 
-class _Chain(list[tuple[Any, dict[str, Any]]]):
+class _Chain(list[Middleware]):
     """The middleware classes of an application; called, the decorator of a function around it."""
 
     def __init__(self, app: FastAPI) -> None:

@@ -45,7 +45,9 @@ class HTTPConnection(datastructures.Request):
 
     @property
     def scope(self) -> Mapping[str, Any]:
-        """What ASGI's scope says of the connection; a copy."""
+        """ASGI's scope; without ASGI middleware on our own server a copy of what it says."""
+        if self._scope is not None:
+            return self._scope
         is_socket = hasattr(self, "application_state")
         scope: dict[str, Any] = {
             "type": "websocket" if is_socket else "http",

@@ -105,7 +105,7 @@ def request_of(scope: Any, receive: Any, send: Any) -> Request:
     from spikard._door import head_of
     from spikard._exchange import AsgiExchange
 
-    return Request(head_of(scope), AsgiExchange(receive, send, can_hint=False), scope.get("app"))
+    return Request(head_of(scope), AsgiExchange(scope, receive, send), scope.get("app"))
 
 
 def _replayed(request: Request, receive: Any) -> Any:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any
+
+from spikard._wsgi import wsgi
+from spikard.exceptions import NotAvailableError
 
 __all__ = ["WSGIMiddleware"]
 
@@ -17,10 +19,9 @@ class WSGIMiddleware:
 
     def __init__(self, app: Any, workers: int = 10) -> None:
         try:
-            bridge: Any = importlib.import_module("a2wsgi")
-        except ImportError as exc:
-            raise ImportError("WSGIMiddleware needs a2wsgi: pip install a2wsgi") from exc
-        self._app: Any = bridge.WSGIMiddleware(app, workers=workers)
+            self._app = wsgi(app, threads=workers)
+        except NotAvailableError as exc:
+            raise ImportError(str(exc)) from exc
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one ASGI connection."""
