@@ -186,7 +186,7 @@ impl NativeApplication {
         if let Some(door) = &self.mount_door
             && native.pipeline.leads_to_mount(&head, is_websocket)
         {
-            return asgi::serve(Rc::clone(door), reactor, head, exchange);
+            return asgi::serve(Rc::clone(door), reactor, head, exchange, None);
         }
         let facts = Arc::as_ptr(&head.connection);
         let (ticket, decision) = if is_websocket {
