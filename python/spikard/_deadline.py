@@ -7,14 +7,18 @@ its context is lost with it; `asyncio.timeout` came with 3.11.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+import types
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine, Generator
     from types import TracebackType
 
     from typing_extensions import Self
 
-__all__ = ["Deadline", "DeadlinePassedError"]
+__all__ = ["Deadline", "DeadlinePassedError", "uncancelled", "within"]
+
+T = TypeVar("T")
 
 
 class DeadlinePassedError(Exception):
@@ -89,3 +93,55 @@ class Deadline:
         self._handle = None
         self._is_passed = True
         self._task.cancel()
+
+
+@types.coroutine
+def within(coroutine: Coroutine[Any, Any, T], seconds: float) -> Generator[Any, Any, T]:
+    """Return what a coroutine returns, run in this task; one that never waits needs no timer.
+
+    Raises:
+        DeadlinePassedError: It took longer, and has been cancelled.
+    """
+    try:
+        waits_for = coroutine.send(None)
+    except StopIteration as end:
+        returned: T = end.value
+        return returned
+    task = asyncio.current_task()
+    is_late = False
+
+    def expire() -> None:
+        nonlocal is_late
+        is_late = True
+        if task is not None:
+            task.cancel()
+
+    timer = asyncio.get_running_loop().call_later(seconds, expire)
+    try:
+        while True:
+            try:
+                sent = yield waits_for
+            except GeneratorExit:  # noqa: PERF203  # thrown in between
+                coroutine.close()
+                raise
+            except BaseException as error:  # what is thrown in goes on inwards
+                waits_for = coroutine.throw(error)
+            else:
+                waits_for = coroutine.send(sent)
+    except StopIteration as end:
+        if is_late:  # it took no notice
+            uncancelled(task)
+        returned = end.value
+        return returned
+    except asyncio.CancelledError:
+        if is_late and uncancelled(task):
+            raise DeadlinePassedError from None
+        raise
+    finally:
+        timer.cancel()
+
+
+def uncancelled(task: asyncio.Task[Any] | None) -> bool:
+    """Take a cancellation of our own back; False when somebody else wants the task to end too."""
+    uncancel = getattr(task, "uncancel", None)  # Python 3.11
+    return uncancel is None or uncancel() == 0

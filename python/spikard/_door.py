@@ -12,10 +12,9 @@ import functools
 import inspect
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote_to_bytes
 
 from spikard import _spikard
-from spikard._deadline import Deadline, DeadlinePassedError
+from spikard._deadline import Deadline, DeadlinePassedError, uncancelled, within
 from spikard._exchange import AsgiExchange, Exchange
 from spikard._forms import Forms
 from spikard._hooks import run_on_request, run_on_response
@@ -26,18 +25,23 @@ from spikard._slots import Slots
 from spikard._socket_endpoint import socket_failure
 from spikard.datastructures import Request
 from spikard.events import kept_alive
-from spikard.exceptions import NotAvailableError, WebSocketDisconnect
+from spikard.exceptions import HTTPException, NotAvailableError, WebSocketDisconnect
 from spikard.responses import Response
 from spikard.websockets import WebSocket
 from spikard_asgi.application import log_failure
+from spikard_asgi.exceptions import ClientDisconnected
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
-    from spikard._spikard import Call, Core, Filter, RequestHead
+    from spikard._spikard import Call, Core, FilePieces, Filter, RequestHead
     from spikard.app import Spikard
     from spikard.config import ServerConfig
     from spikard_asgi.application import Application, Receive, Scope, Send
+
+
+OFFLOAD_FROM = 64 * 1024
+"""A chunk of this many bytes is compressed off the loop's thread."""
 
 
 def make_core(app: Spikard, config: ServerConfig, counts: int | None = None) -> Core:
@@ -125,14 +129,14 @@ async def _decided(app: Spikard, call: Call, request: Request) -> Response | Non
         _set_limits(call, request)
     decision = call.next
     if decision == "respond":
-        return _response(call.response())
+        return _response(*call.response())
     if decision == "file":
-        return _response(await asyncio.to_thread(call.response))
+        return _response(*await asyncio.to_thread(call.response))
     exchange = request._exchange  # noqa: SLF001  # of the doors
     if isinstance(exchange, AsgiExchange):
         if decision == "mounted":
             return await _mounted(app, call, request, exchange)
-        _tell_route(exchange.scope, call)
+        call.tell_route(exchange.scope)
     if decision != "handle":
         raise NotAvailableError(f"{decision!r} is not available behind this door yet")
     request._head = call.head  # noqa: SLF001  # now with the path's parameters
@@ -145,7 +149,7 @@ async def _decided(app: Spikard, call: Call, request: Request) -> Response | Non
         return await _called(call, request, body)
     if not await slots.enter():
         call.overload()
-        return _response(call.response())
+        return _response(*call.response())
     try:
         return await _called(call, request, body)
     finally:
@@ -161,14 +165,6 @@ def _set_limits(call: Call, request: Request) -> None:
             exchange.deadline.change(call.request_timeout)
 
 
-def _tell_route(scope: Scope, call: Call) -> None:
-    """Put the route into the scope, where middleware looks for it."""
-    route = call.route
-    scope["route"] = route
-    scope["endpoint"] = route.handler
-    scope["path_params"] = call.head.path_params
-
-
 async def _mounted(
     app: Spikard, call: Call, request: Request, exchange: AsgiExchange
 ) -> Response | None:
@@ -177,14 +173,15 @@ async def _mounted(
     _, application, _ = call.mount
     if not await app._slots.enter():  # noqa: SLF001  # of the doors
         call.overload()
-        return _response(call.response())
+        return _response(*call.response())
     answering = Answering(app, call, request, exchange, functools.partial(_give, call, exchange))
     try:
         mount_scope(scope, call, None if headers is None else headers.raw)
         await application(scope, answering.receive, answering.send)
     except Exception as error:  # whatever the application raised
         if answering.is_started:
-            raise
+            request._failure = error  # noqa: SLF001  # nothing can be answered any more
+            return None
         if not answering.is_too_long:
             return await _failed_outside(app, request, error)
     finally:
@@ -242,7 +239,7 @@ async def _socket_decided(app: Spikard, call: Call, socket: WebSocket) -> Respon
             await _mounted_socket(call, socket, peer)
             return None
         if call.next == "websocket":
-            _tell_route(peer.scope, call)
+            call.tell_route(peer.scope)
     if call.next != "websocket":
         # No WebSocket lives at this path: an ordinary request, whose answer is no handshake.
         return await _decided(app, call, Request(call.head, Exchange(None), app))
@@ -287,10 +284,20 @@ async def _mounted_socket(call: Call, socket: WebSocket, peer: AsgiPeer) -> None
             raise
 
 
-def _response(fields: dict[str, Any]) -> Response:
-    response = Response(fields["body"] or None, fields["status"])
-    response.raw_headers = fields["headers"]
+def _response(
+    status: int, headers: list[tuple[bytes, bytes]], first: bytes, rest: FilePieces | None
+) -> Response:
+    response = Response(first or None, status)
+    response.raw_headers = headers
+    if rest is not None:
+        response.body, response.stream = None, _pieces(first, rest)
     return response
+
+
+async def _pieces(first: bytes, rest: FilePieces) -> AsyncGenerator[bytes, None]:
+    yield first
+    while (piece := await asyncio.to_thread(rest.read)) is not None:
+        yield piece
 
 
 def _encoded(call: Call, result: Any) -> Response:
@@ -314,17 +321,13 @@ class Answered:
 async def _answered(call: Call, response: Response) -> Answered:
     """Return a response after the pipeline's last word."""
     status, headers, body = response.status_code, response.raw_headers, response.body or b""
+    stream = _stream_of(response)
     if response.file is not None:
-        sent = await asyncio.to_thread(call.file, response.file, status, headers)
-        status, headers, body = sent["status"], sent["headers"], sent["body"]
-    fields = call.finish(status, headers, None if response.stream is not None else body)
-    return Answered(
-        fields["status"],
-        fields["headers"],
-        fields["body"] or b"",
-        _filtered(_stream_of(response), fields["filter"]),
-        response.background,
-    )
+        opened = await asyncio.to_thread(call.file, response.file, status, headers)
+        status, headers, body, rest = opened
+        stream = None if rest is None else _pieces(body, rest)
+    finished = call.finish(status, headers, None if stream is not None else body)
+    return await _complete(*finished, stream, response.background)
 
 
 def _stream_of(response: Response) -> AsyncIterator[bytes] | None:
@@ -332,23 +335,39 @@ def _stream_of(response: Response) -> AsyncIterator[bytes] | None:
     return stream if stream is None or seconds is None else kept_alive(stream, seconds)
 
 
-def _filtered(
-    stream: AsyncIterator[bytes] | None, pieces: Filter | None
-) -> AsyncIterator[bytes] | None:
-    if stream is None or pieces is None:
-        return stream
+async def _complete(
+    status: int,
+    headers: list[tuple[bytes, bytes]],
+    body: bytes | None,
+    pieces: Filter | None,
+    stream: AsyncIterator[bytes] | None = None,
+    background: Callable[[], Awaitable[None]] | None = None,
+) -> Answered:
+    """Return what `Call.finish` left to be encoded, encoded."""
+    if pieces is not None and body is not None:
+        body = await asyncio.to_thread(pieces.whole, body)
+        headers.append((b"content-length", b"%d" % len(body)))
+    elif pieces is not None and stream is not None:
+        stream = _filtered(stream, pieces)
+    return Answered(status, headers, body or b"", stream, background)
 
-    async def filtered() -> AsyncIterator[bytes]:
-        try:
-            async for chunk in stream:
+
+async def _filtered(stream: AsyncIterator[bytes], pieces: Filter) -> AsyncGenerator[bytes, None]:
+    try:
+        async for chunk in stream:
+            if len(chunk) < OFFLOAD_FROM:
                 yield pieces.push(chunk)
-            yield pieces.finish()
-        finally:
-            close = getattr(stream, "aclose", None)
-            if close is not None:
-                await close()
+            else:
+                yield await asyncio.to_thread(pieces.push, chunk)
+        yield pieces.finish()
+    finally:
+        await _close(stream)
 
-    return filtered()
+
+async def _close(stream: AsyncIterator[bytes]) -> None:
+    close = getattr(stream, "aclose", None)
+    if close is not None:
+        await close()
 
 
 class Inner:
@@ -393,19 +412,109 @@ async def _within_limits(
         with Deadline(call.request_timeout) as exchange.deadline:
             return await drive(app, call, request)
     except DeadlinePassedError:
-        return problem(408, "the request took too long")
+        return _too_late()
 
 
 async def _http(app: Spikard, core: Core, scope: Scope, receive: Receive, send: Send) -> None:
     scope["app"] = app
-    call = core.begin(head_of(scope))
+    try:
+        call = core.begin_scope(scope)
+    except ValueError as error:  # the host let through what is no request
+        await _refuse(send, str(error))
+        return
+    slots = app._slots  # noqa: SLF001  # of the doors
+    if call.next == "handle" and not (call.wants_request or slots.is_limited):
+        await _http_quickly(app, call, scope, receive, send)
+        return
     exchange = AsgiExchange(scope, receive, send)
     request = Request(call.head, exchange, app)
     response = await _within_limits(app, call, request, exchange)
-    if response is None:
+    if response is not None:
+        await _settle(call, request, exchange, response)
         return
+    exchange.close()
     failure: BaseException | None = getattr(request, "_failure", None)
-    pending: Pending | None = scope.get(PENDING)
+    if failure is not None:
+        raise failure
+
+
+async def _http_quickly(
+    app: Spikard, call: Call, scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Serve a request without hooks whose endpoint does not take the `Request`: none is made."""
+    call.tell_route(scope)
+    try:
+        answered = await _quickly(call, receive)
+    except ClientDisconnected:
+        return
+    except Exception as error:  # the request does not fit, or whatever the handler raised
+        exchange = AsgiExchange(scope, receive, send, is_complete=call.wants_body)
+        request = Request(call.head, exchange, app)
+        response = await _slowly(call, request, exchange, error)
+        await _settle(call, request, exchange, response)
+        return
+    if answered.stream is None:
+        await _send(answered, scope, None, send)
+    else:
+        exchange = AsgiExchange(scope, receive, send, is_complete=call.wants_body)
+        await _send(answered, scope, exchange, send)
+
+
+async def _quickly(call: Call, receive: Receive) -> Answered:
+    seconds = call.request_timeout
+    coroutine = _quick(call, receive)
+    if seconds is None:
+        return await coroutine
+    try:
+        return await within(coroutine, seconds)
+    except DeadlinePassedError:
+        return await _answered(call, _too_late())
+
+
+async def _quick(call: Call, receive: Receive) -> Answered:
+    """Call an endpoint that wants nothing of the request but values and the body."""
+    body = await _body(receive, call.max_body_bytes) if call.wants_body else None
+    is_async, result = call.invoke(None, body)
+    if is_async is None:
+        raise _Misfit(body)
+    if is_async:
+        result = await result
+    if isinstance(result, Response):
+        return await _answered(call, result)
+    status, headers, whole, pieces = call.reply(result)
+    if pieces is None:
+        return Answered(status, headers, whole or b"", None, None)
+    return await _complete(status, headers, whole, pieces)
+
+
+class _Misfit(Exception):  # noqa: N818  # it never leaves this module
+    """The request does not fit its endpoint's parameters."""
+
+    def __init__(self, body: bytes | None) -> None:
+        self.body = body
+
+
+async def _slowly(
+    call: Call, request: Request, exchange: AsgiExchange, error: Exception
+) -> Response:
+    """Return the response of a request that `_quick` could not answer."""
+    try:
+        with Deadline(call.request_timeout) as exchange.deadline:
+            if isinstance(error, _Misfit):
+                return await _called(call, request, error.body)
+            return await _failed(call, request, error)
+    except DeadlinePassedError:
+        return _too_late()
+
+
+def _too_late() -> Response:
+    return problem(408, "the request took too long")
+
+
+async def _settle(call: Call, request: Request, exchange: AsgiExchange, response: Response) -> None:
+    """Send a response; what it was made of, if an exception, goes on to the host."""
+    failure: BaseException | None = getattr(request, "_failure", None)
+    pending: Pending | None = exchange.scope.get(PENDING)
     if failure is not None and pending is not None:
         pending.error, pending.give = failure, functools.partial(_give, call, exchange, response)
         raise failure
@@ -416,30 +525,99 @@ async def _http(app: Spikard, core: Core, scope: Scope, receive: Receive, send: 
 
 async def _give(call: Call, exchange: AsgiExchange, response: Response) -> None:
     """Send a response and do what follows it."""
-    answered = await _answered(call, response)
-    send, headers = exchange.send, answered.headers
-    has_length = any(name == b"content-length" for name, _ in headers)
-    if answered.stream is None and not has_length and answered.status not in (204, 304):
-        headers = [*headers, (b"content-length", b"%d" % len(answered.body))]
-    await send({"type": "http.response.start", "status": answered.status, "headers": headers})
     try:
+        answered = await _answered(call, response)
+        await _send(answered, exchange.scope, exchange, exchange.send)
+    finally:
+        exchange.close()
+
+
+async def _send(
+    answered: Answered, scope: Scope, exchange: AsgiExchange | None, send: Send
+) -> None:
+    start = {
+        "type": "http.response.start",
+        "status": answered.status,
+        "headers": answered.headers,
+    }
+    try:
+        await send(start)
         if answered.stream is None:
             await send({"type": "http.response.body", "body": answered.body})
+        elif scope["method"] == "HEAD" or answered.status in (204, 304) or exchange is None:
+            await send({"type": "http.response.body"})
         else:
-            async for chunk in answered.stream:
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-            await send({"type": "http.response.body", "body": b""})
+            await _stream(answered.stream, exchange, send)
     finally:
-        close = getattr(answered.stream, "aclose", None)
-        if close is not None:
-            await close()
+        if answered.stream is not None:
+            await _close(answered.stream)
+            if exchange is not None:
+                exchange.close()
         if answered.background is not None:
             await answered.background()
 
 
+async def _refuse(send: Send, detail: str) -> None:
+    refusal = problem(400, detail)
+    headers = [*refusal.raw_headers, (b"content-length", b"%d" % len(refusal.body or b""))]
+    await send({"type": "http.response.start", "status": 400, "headers": headers})
+    await send({"type": "http.response.body", "body": refusal.body or b""})
+
+
+async def _stream(stream: AsyncIterator[bytes], exchange: AsgiExchange, send: Send) -> None:
+    """Send a stream's chunks until its end, or until the client has gone.
+
+    Hosts differ: some raise from `send` then, some keep silent, and a stream that waits for news
+    does not send at all. So the client's end is watched, and cancels the stream where it waits.
+    """
+    task = asyncio.current_task()
+    has_left = False
+
+    def leave(watch: asyncio.Task[None]) -> None:
+        nonlocal has_left
+        if task is not None and not watch.cancelled():
+            watch.exception()  # a host that raises here has lost the client too
+            has_left = True
+            task.cancel()
+
+    watch = exchange.watch()
+    watch.add_done_callback(leave)
+    try:
+        async for chunk in stream:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        watch.remove_done_callback(leave)
+        await send({"type": "http.response.body", "body": b""})
+    except asyncio.CancelledError:
+        if not (has_left and uncancelled(task)):
+            raise
+    finally:
+        watch.remove_done_callback(leave)
+
+
+async def _body(receive: Receive, limit: int | None) -> bytes:
+    """Return a request's whole body; most come in one event."""
+    chunks: list[bytes] = []
+    length = 0
+    more = True
+    while more:
+        event = await receive()
+        if event["type"] != "http.request":
+            raise ClientDisconnected("the client has disconnected")
+        chunk: bytes = event.get("body", b"")
+        more = event.get("more_body", False)
+        length += len(chunk)
+        if limit is not None and length > limit:
+            raise HTTPException(413, f"the request body is longer than {limit} bytes")
+        if not more and not chunks:
+            return chunk
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
 async def _respond(app: Spikard, scope: Scope, send: Send, error: Exception) -> None:
     """Answer an exception that middleware has raised."""
-    request = Request(head_of(scope), AsgiExchange(scope, _nothing, send), app)
+    head = _spikard.RequestHead.of_scope(scope)
+    request = Request(head, AsgiExchange(scope, _nothing, send), app)
     response = await _failed_outside(app, request, error)
     headers, body = response.raw_headers, response.body or b""
     headers = [*headers, (b"content-length", b"%d" % len(body))]
@@ -459,7 +637,11 @@ async def _nothing() -> dict[str, Any]:
 async def _websocket(app: Spikard, core: Core, scope: Scope, receive: Receive, send: Send) -> None:
     scope["app"] = app
     await receive()
-    call = core.begin(head_of(scope), websocket=True)
+    try:
+        call = core.begin_scope(scope)
+    except ValueError:  # the host let through what is no request
+        await send({"type": "websocket.close"})
+        return
     peer = AsgiPeer(call, scope, receive, send)
     socket = WebSocket(call.head, peer, app)
     await drive_socket(app, call, socket)
@@ -553,31 +735,6 @@ class AsgiPeer:
             # ASGI WebSocket 2.4: the peer has gone.
             self._closed = self._closed or (1006, "")
             raise WebSocketDisconnect(*self._closed) from None
-
-
-def head_of(scope: Any) -> RequestHead:
-    """Return the head of an ASGI HTTP or WebSocket scope; the host's root path is cut off."""
-    root_path: str = scope.get("root_path", "")
-    path: str = scope["path"]
-    raw_path: bytes = scope.get("raw_path") or b""
-    if raw_path != path.encode() and unquote_to_bytes(raw_path) != path.encode():
-        # Middleware has rewritten the path alone, or the host has no raw one.
-        raw_path = quote(path).encode()
-    prefix = root_path.encode()
-    if prefix and raw_path.startswith(prefix) and raw_path[len(prefix) :][:1] in (b"", b"/"):
-        raw_path = raw_path[len(prefix) :]
-    query: bytes = scope.get("query_string", b"")
-    target = (raw_path or b"/") + (b"?" + query if query else b"")
-    return _spikard.RequestHead(
-        scope.get("method", "GET"),
-        target,
-        [(bytes(name), bytes(value)) for name, value in scope["headers"]],
-        http_version=scope.get("http_version", "1.1"),
-        scheme=scope.get("scheme", "http"),
-        client=tuple(scope["client"]) if scope.get("client") else None,
-        server=tuple(scope["server"]) if scope.get("server") else None,
-        root_path=root_path,
-    )
 
 
 async def _lifespan(app: Spikard, scope: Scope, receive: Receive, send: Send) -> None:

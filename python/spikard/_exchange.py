@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from spikard.exceptions import HTTPException
@@ -59,24 +60,45 @@ class AsgiExchange:
         scope: The server's scope, as middleware left it.
         receive: The server's `receive`.
         send: The server's `send`.
+        is_complete: The whole body has been received already.
 
     Attributes:
         limit: Bytes that the body may have.
         deadline: Of the head of the response.
     """
 
-    __slots__ = ("_gone", "deadline", "limit", "receive", "scope", "send")
+    __slots__ = (
+        "_ahead",
+        "_gone",
+        "_is_complete",
+        "_is_reading",
+        "_taken",
+        "_watch",
+        "deadline",
+        "limit",
+        "receive",
+        "scope",
+        "send",
+    )
 
     def __init__(
         self,
         scope: dict[str, Any],
         receive: Callable[[], Awaitable[dict[str, Any]]],
         send: Callable[[dict[str, Any]], Awaitable[None]],
+        *,
+        is_complete: bool = False,
     ) -> None:
         self.scope = scope
         self.receive = receive
         self.send = send
         self._gone = False
+        self._is_complete = is_complete
+        self._is_reading = False
+        # An event that `watch` has received, for the body's reader.
+        self._ahead: asyncio.Future[dict[str, Any]] | None = None
+        self._taken: asyncio.Event | None = None
+        self._watch: asyncio.Task[None] | None = None
         self.limit: int | None = None
         self.deadline: Deadline | None = None
 
@@ -87,27 +109,80 @@ class AsgiExchange:
     async def stream(self) -> AsyncIterator[bytes]:
         """See `Exchange.stream`."""
         length = 0
-        more = True
+        more = not self._is_complete or self._ahead is not None
         while more:
-            event = await self.receive()
+            event = await self._next()
             if event["type"] != "http.request":
                 self._gone = True
                 raise ClientDisconnected("the client has disconnected")
             chunk = event.get("body", b"")
             more = event.get("more_body", False)
+            self._is_complete = not more
             length += len(chunk)
             if self.limit is not None and length > self.limit:
                 raise HTTPException(413, f"the request body is longer than {self.limit} bytes")
             if chunk:
                 yield chunk
 
+    async def _next(self) -> dict[str, Any]:
+        if self._ahead is not None:
+            event = await asyncio.shield(self._ahead)
+            self._ahead = None
+            self._wake()
+            return event
+        self._is_reading = True
+        try:
+            return await self.receive()
+        finally:
+            self._is_reading = False
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._taken is not None:
+            self._taken.set()
+
+    def watch(self) -> asyncio.Task[None]:
+        """Return the task, started now or earlier, that ends once the client has gone.
+
+        Behind a body that the application leaves unread nothing can be seen.
+        """
+        if self._watch is None:
+            self._watch = asyncio.ensure_future(self._wait_disconnected())
+        return self._watch
+
+    async def _wait_disconnected(self) -> None:
+        while not self._gone:
+            if self._is_complete:
+                event = await self.receive()
+                self._gone = event["type"] != "http.request"
+            elif self._is_reading:
+                await self._wait_taken()
+            else:
+                self._ahead = asyncio.ensure_future(self.receive())
+                event = await self._ahead
+                self._gone = event["type"] != "http.request"
+                self._is_complete = not event.get("more_body", False)
+                if not self._is_complete:
+                    await self._wait_taken()
+
+    async def _wait_taken(self) -> None:
+        self._taken = asyncio.Event()
+        await self._taken.wait()
+
     def is_disconnected(self) -> bool:
-        """Return whether the client is known to have gone."""
+        """Return whether the client is known to have gone; to be asked again and again."""
+        if not self._gone:
+            _ = self.watch()
         return self._gone
 
     def leave(self) -> None:
         """Know that the client has gone."""
         self._gone = True
+
+    def close(self) -> None:
+        """Wait for nothing any more."""
+        if self._watch is not None:
+            self._watch.cancel()
 
     async def early_hints(self, links: list[str]) -> None:
         """See `Exchange.early_hints`."""

@@ -6,6 +6,7 @@ On our own server a mount that nothing in Python stands around is served by
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from typing import TYPE_CHECKING, Any
 
@@ -180,19 +181,20 @@ class Answering:
         if event["type"] != "http.response.body":
             headers = self._call.accept(headers)  # a file goes out as it is
         elif event.get("more_body", False) or start.get("trailers"):
-            fields = self._call.finish(status, headers)
-            headers, self._filter = fields["headers"], fields["filter"]
+            status, headers, _, self._filter = self._call.finish(status, headers)
             if self._filter is not None:
                 event = self._encoded(event)
         else:
-            body = bytes(event.get("body", b""))
-            fields = self._call.finish(status, headers, body)
-            headers = fields["headers"]
-            sent = fields["body"]
-            if sent is not None and sent != body:
-                event = {**event, "body": sent}
+            had_length = any(name == b"content-length" for name, _ in headers)
+            body: bytes | None = bytes(event.get("body", b""))
+            status, headers, body, pieces = self._call.finish(status, headers, body)
+            if pieces is not None and body is not None:  # a long one
+                body = await asyncio.to_thread(pieces.whole, body)
+                headers.append((b"content-length", b"%d" % len(body)))
+            elif not had_length and self._request.method == "HEAD":
+                # The body that it would have is longer than none.
                 headers = [field for field in headers if field[0] != b"content-length"]
-                headers.append((b"content-length", b"%d" % len(sent)))
+            event = {**event, "body": body}
         await self._send({**start, "status": status, "headers": headers})
         return event
 

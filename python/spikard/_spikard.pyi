@@ -2,12 +2,11 @@
 
 from asyncio import AbstractEventLoop, Future, Task
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, Literal, final
+from typing import Any, Literal, TypeAlias, final
 
 from spikard._endpoint import RouteSpec
 from spikard.datastructures import Request
 from spikard.responses import Response
-from spikard.routing import BoundRoute
 
 __all__ = [
     "COUNTS_BYTES",
@@ -16,6 +15,7 @@ __all__ = [
     "Call",
     "Core",
     "Exact",
+    "FilePieces",
     "Filter",
     "MultipartParser",
     "NativeServer",
@@ -130,8 +130,13 @@ class Core:
         """Set the coroutine functions that run the hooks around every request and WebSocket."""
     def set_mount_door(self, door: Callable[..., Any]) -> None:
         """Set the ASGI application that our server calls for requests to mounts instead of them."""
-    def begin(self, head: RequestHead, *, websocket: bool = False) -> Call:
-        """Begin a request of a door that is not our own server."""
+    def begin(self, head: RequestHead) -> Call:
+        """Begin a request that comes from no socket and no ASGI server."""
+    def begin_scope(self, scope: dict[str, Any]) -> Call:
+        """Begin a request, or the handshake of a WebSocket, of another ASGI server.
+
+        Raises ValueError for what the specification does not allow.
+        """
 
 @final
 class Call:
@@ -155,46 +160,71 @@ class Call:
     @property
     def request_timeout(self) -> float | None:
         """Seconds until the head of the response has to be there."""
-    @property
-    def route(self) -> BoundRoute:
-        """The route that is to be called."""
+    def tell_route(self, scope: dict[str, Any]) -> None:
+        """Put the route that is to be called into a scope: `route`, `endpoint`, `path_params`."""
     @property
     def mount(self) -> tuple[str, Callable[..., Any], dict[str, Any] | None]:
         """Prefix, application and own state of the mount that is to be called."""
     @property
     def wants_body(self) -> bool:
         """Whether the endpoint wants the whole body before it is called."""
+    @property
+    def wants_request(self) -> bool:
+        """Whether the endpoint takes the request itself."""
     def overload(self) -> None:
         """Answer with 503: too many handlers run already."""
-    def invoke(self, request: Request, body: bytes | None = None) -> tuple[bool | None, Any]:
+    def invoke(
+        self, request: Request | None = None, body: bytes | None = None
+    ) -> tuple[bool | None, Any]:
         """Call the endpoint.
 
         Returns:
             `(True, awaitable)`, `(False, result)`, or `(None, response)` when the request does not
-            fit.
+            fit; without a request, which only an endpoint may be called with that does not want
+            it, `(None, None)`.
         """
     def encode(self, result: Any) -> tuple[int, bytes | None, bytes]:
         """Encode a result that is no `Response`: status, media type if it has a body, body."""
     def fail(self, request: Request, error: BaseException) -> Response | Awaitable[Response]:
         """Make a response of an exception of the endpoint."""
-    def response(self) -> dict[str, Any]:
-        """Return the pipeline's own answer: `{"status", "headers", "body"}`; reads files."""
-    def file(
-        self, path: str, status: int, headers: Iterable[tuple[bytes, bytes]]
-    ) -> dict[str, Any]:
-        """Return a file as a response: `{"status", "headers", "body"}`; reads it."""
+    def response(self) -> _Begun:
+        """Return the pipeline's own answer; reads the first piece of a file."""
+    def file(self, path: str, status: int, headers: Iterable[tuple[bytes, bytes]]) -> _Begun:
+        """Return a file as a response; reads its first piece."""
     def finish(
         self,
         status: int,
         headers: Iterable[tuple[bytes, bytes]],
         body: bytes | None = None,
-    ) -> dict[str, Any]:
-        """Put the policies' last word on a response: `{"status", "headers", "body", "filter"}`."""
+    ) -> _Finished:
+        """Put the policies' last word on a response.
+
+        A body without a filter goes out as it comes back, its length among the headers. With one
+        it is to be encoded first: a stream (`body=None`) chunk by chunk, a long body off the
+        loop's thread.
+        """
+    def reply(self, result: Any) -> _Finished:
+        """As `finish`, for a result that is no `Response`; raises what its encoder raises."""
+
+_Headers: TypeAlias = list[tuple[bytes, bytes]]
+_Begun: TypeAlias = tuple[int, _Headers, bytes, FilePieces | None]
+"""`(status, headers, first piece, what reads the others)`"""
+_Finished: TypeAlias = tuple[int, _Headers, bytes | None, Filter | None]
+"""`(status, headers, body, filter)`"""
+
+@final
+class FilePieces:
+    """What of a file is still to be sent."""
+
+    def read(self) -> bytes | None:
+        """Return the next 64 KiB or less, None at the end; call it off the loop's thread."""
 
 @final
 class Filter:
     """What all chunks of a streamed response go through."""
 
+    def whole(self, body: bytes) -> bytes:
+        """Return a whole body as it is to be sent."""
     def push(self, chunk: bytes) -> bytes:
         """Return the bytes to send for this chunk."""
     def finish(self) -> bytes:
@@ -216,6 +246,9 @@ class RequestHead:
         server: tuple[str, int | None] | None = None,
         root_path: str = "",
     ) -> RequestHead: ...
+    @staticmethod
+    def of_scope(scope: dict[str, Any]) -> RequestHead:
+        """Return the head of a request of another ASGI server; see `Core.begin_scope`."""
     @property
     def method(self) -> str: ...
     @property

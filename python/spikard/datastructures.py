@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, quote
 
 import msgspec
 
@@ -582,7 +582,7 @@ class Request:
             name, port = self.server or ("localhost", None)
             host = name if port is None else f"{name}:{port}"
         query = self.query_string.decode("latin-1")
-        path = self.raw_path.decode("latin-1")
+        path = quote(self.root_path) + self.raw_path.decode("latin-1")
         return f"{self.scheme}://{host}{path}{'?' + query if query else ''}"
 
     def url_for(self, name: str, /, **params: Any) -> str:

@@ -39,6 +39,7 @@ fn _spikard(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<native::RequestHead>()?;
     module.add_class::<native::Call>()?;
     module.add_class::<native::Filter>()?;
+    module.add_class::<native::FilePieces>()?;
     module.add_class::<native::Source>()?;
     module.add_class::<native::Sink>()?;
     module.add("COUNTS_BYTES", shared_counts::COUNTS_BYTES)?;

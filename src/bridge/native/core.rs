@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use http::{Method, Response};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Method, Response, StatusCode, response};
 use http_body::Body as _;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
@@ -16,9 +17,11 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple, PyType};
 
 use super::arguments;
 use super::endpoint::Endpoint;
-use super::head::{RequestHead, header_map};
+use super::head::{RequestHead, header_map, path_params};
+use super::host_scope;
 use super::mounted::Mount;
-use super::{Names, Native, Target, open, respond};
+use super::{Names, Native, Target, open};
+use crate::bridge::asgi::scope;
 use crate::bridge::{errors, shared_counts};
 use crate::message::body::ResponseBody;
 use crate::message::head::Head;
@@ -26,6 +29,9 @@ use crate::pipeline::{
     BodyOut, Decision, FileBody, FileConditions, Limits, PathSpans, Pipeline, PolicyConfig,
     RouteId, RouteOptions, SendFile, Surroundings, Ticket, declared_length, overloaded,
 };
+
+/// A body of this many bytes is encoded off the loop's thread, and a chunk of it without the GIL.
+const OFFLOAD_FROM: usize = 64 * 1024;
 
 /// An application's routes and policies: filled route by route, then only used.
 #[pyclass(frozen, module = "spikard._spikard")]
@@ -186,15 +192,26 @@ impl Core {
         })
     }
 
-    /// Begins a request of another door, or the handshake of a WebSocket.
-    #[pyo3(signature = (head, *, websocket=false))]
-    fn begin(&self, py: Python<'_>, head: &RequestHead, websocket: bool) -> PyResult<Call> {
+    /// Begins a request that comes from no socket and no ASGI server.
+    fn begin(&self, py: Python<'_>, head: &RequestHead) -> PyResult<Call> {
         let native = self.native(py)?;
         let root_path = match head.root_path() {
             "" => Arc::clone(&native.root_path),
             given => given.into(),
         };
-        Ok(Call::new(native, &head.head, root_path, websocket))
+        Ok(Call::new(native, Head::clone(&head.head), root_path, false))
+    }
+
+    /// Begins a request, or the handshake of a WebSocket, of another ASGI server.
+    fn begin_scope(&self, scope: &Bound<'_, PyDict>) -> PyResult<Call> {
+        let native = self.native(scope.py())?;
+        let foreign = host_scope::read(scope)?;
+        let root_path = match foreign.root_path.as_str() {
+            "" => Arc::clone(&native.root_path),
+            given => given.into(),
+        };
+        let is_websocket = foreign.is_websocket;
+        Ok(Call::new(native, foreign.head, root_path, is_websocket))
     }
 }
 
@@ -292,11 +309,10 @@ enum Next {
 impl Call {
     pub(super) fn new(
         native: Arc<Native>,
-        head: &Arc<Head>,
+        mut head: Head,
         root_path: Arc<str>,
         is_websocket: bool,
     ) -> Self {
-        let mut head = Head::clone(head);
         let (ticket, decision) = if is_websocket {
             native.pipeline.begin_websocket(&mut head)
         } else {
@@ -428,10 +444,15 @@ impl Call {
         Some(limits?.request_timeout?.as_secs_f64())
     }
 
-    /// The `BoundRoute` that is to be called.
-    #[getter]
-    fn route(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.handled(|endpoint, _, _| Ok(endpoint.route.clone_ref(py)))
+    /// Puts the route that is to be called into a scope, where middleware looks for it.
+    fn tell_route(&self, scope: &Bound<'_, PyDict>) -> PyResult<()> {
+        let py = scope.py();
+        self.handled(|endpoint, head, spans| {
+            scope.set_item(intern!(py, "route"), &endpoint.route)?;
+            scope.set_item(intern!(py, "endpoint"), &endpoint.handler)?;
+            let params = path_params(py, head, &endpoint.names, spans)?;
+            scope.set_item(intern!(py, "path_params"), params)
+        })
     }
 
     /// The mount that is to be called: its prefix, its application, and what its own lifespan
@@ -458,20 +479,27 @@ impl Call {
         self.handled(|endpoint, _, _| Ok(endpoint.body.is_some()))
     }
 
+    /// Whether the endpoint takes the request itself.
+    #[getter]
+    fn wants_request(&self) -> PyResult<bool> {
+        self.handled(|endpoint, _, _| Ok(endpoint.wants_request()))
+    }
+
     /// Gives up on the endpoint: as many requests run and wait as may.
     fn overload(&self) {
         self.with(|inner| inner.next = Next::Respond(Some(overloaded().map(whole))));
     }
 
     /// Calls the endpoint: `(True, awaitable)`, `(False, result)`, or `(None, response)` when the
-    /// request does not fit.
-    #[pyo3(signature = (request, body=None))]
+    /// request does not fit. Without a request, which only an endpoint that does not want it may be
+    /// called with, `(None, None)` says so.
+    #[pyo3(signature = (request=None, body=None))]
     fn invoke<'py>(
         &self,
-        request: &Bound<'py, PyAny>,
+        py: Python<'py>,
+        request: Option<&Bound<'py, PyAny>>,
         body: Option<Bound<'py, PyBytes>>,
-    ) -> PyResult<(Option<bool>, Bound<'py, PyAny>)> {
-        let py = request.py();
+    ) -> PyResult<(Option<bool>, Option<Bound<'py, PyAny>>)> {
         self.handled(|endpoint, head, spans| {
             let bytes = body
                 .as_ref()
@@ -480,17 +508,20 @@ impl Call {
                 head,
                 spans,
                 body: bytes.as_ref(),
-                request: Some(request),
+                request,
             };
             if let Ok(result) = arguments::call(py, endpoint, &given)? {
-                return Ok((Some(endpoint.is_async), result));
+                return Ok((Some(endpoint.is_async), Some(result)));
             }
+            let Some(request) = request else {
+                return Ok((None, None));
+            };
             let answer = endpoint.explain.bind(py).call1((request, body))?;
             let Ok(values) = answer.cast::<PyTuple>() else {
-                return Ok((None, answer));
+                return Ok((None, Some(answer)));
             };
             let result = endpoint.call.bind(py).call1(values)?;
-            Ok((Some(endpoint.is_async), result))
+            Ok((Some(endpoint.is_async), Some(result)))
         })
     }
 
@@ -498,23 +529,11 @@ impl Call {
     fn encode<'py>(
         &self,
         result: &Bound<'py, PyAny>,
-    ) -> PyResult<(u16, Option<Bound<'py, PyBytes>>, Bound<'py, PyAny>)> {
+    ) -> PyResult<(u16, Option<Bound<'py, PyBytes>>, Bound<'py, PyBytes>)> {
         let py = result.py();
         self.handled(|endpoint, _, _| {
-            let body = match result.cast_exact::<PyBytes>() {
-                Ok(bytes) => bytes.clone().into_any(),
-                Err(_) => endpoint.encode.bind(py).call1((result,))?,
-            };
-            let media_type = endpoint.media_type.as_ref().map(|media_type| {
-                let is_octets =
-                    result.is_exact_instance_of::<PyBytes>() && media_type == "application/json";
-                let media_type = if is_octets {
-                    b"application/octet-stream"
-                } else {
-                    media_type.as_bytes()
-                };
-                PyBytes::new(py, media_type)
-            });
+            let (media_type, body) = encoded(endpoint, result)?;
+            let media_type = media_type.map(|value| PyBytes::new(py, value.as_bytes()));
             Ok((endpoint.status.as_u16(), media_type, body))
         })
     }
@@ -529,45 +548,42 @@ impl Call {
         self.handled(|endpoint, _, _| endpoint.fail.bind(py).call1((request, error)))
     }
 
-    /// The pipeline's own answer, `{"status", "headers", "body"}`; files are read, so call it for
-    /// `"file"` off the loop's thread.
-    fn response<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+    /// The pipeline's own answer: `(status, headers, body, rest)`. A file's is read up to its first
+    /// piece, so call it for `"file"` off the loop's thread; `rest` reads on, if there is more.
+    fn response<'py>(&self, py: Python<'py>) -> PyResult<Begun<'py>> {
         let next = self.with(|inner| match &mut inner.next {
             Next::Respond(response) => response.take().map(Ok),
             Next::File(file) => Some(Err(file.clone())),
             _ => None,
         });
-        let response = match next {
-            Some(Ok(response)) => response,
-            Some(Err(file)) => py.detach(|| read_whole(file.open()))?,
-            None => return Err(PyRuntimeError::new_err("there is no response")),
-        };
-        let (parts, body) = response.into_parts();
-        let fields = respond::fields(py, &parts)?;
-        fields.set_item(intern!(py, "body"), PyBytes::new(py, &body))?;
-        Ok(fields)
+        match next {
+            Some(Ok(response)) => {
+                let (parts, body) = response.into_parts();
+                begun(py, &parts, &body, None)
+            }
+            Some(Err(file)) => {
+                let (parts, first, rest) = py.detach(|| first_piece(file.open()))?;
+                begun(py, &parts, &first, rest)
+            }
+            None => Err(PyRuntimeError::new_err("there is no response")),
+        }
     }
 
-    /// A file as a response, `{"status", "headers", "body"}`; it is read, so call it off the loop's
-    /// thread.
+    /// A file as a response, as [`Call::response`] gives one; call it off the loop's thread.
     fn file<'py>(
         &self,
         py: Python<'py>,
         path: &str,
         status: u16,
         headers: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyDict>> {
+    ) -> PyResult<Begun<'py>> {
         let parts = parts(status, headers)?;
         let head = self.with(|inner| Arc::clone(&inner.head));
-        let response = py.detach(|| {
+        let (parts, first, rest) = py.detach(|| {
             let conditions = FileConditions::new(&head.method, &head.headers);
-            let response = open(Path::new(path), &conditions, &parts)?;
-            read_whole(response)
+            first_piece(open(Path::new(path), &conditions, &parts)?)
         })?;
-        let (parts, body) = response.into_parts();
-        let fields = respond::fields(py, &parts)?;
-        fields.set_item(intern!(py, "body"), PyBytes::new(py, &body))?;
-        Ok(fields)
+        begun(py, &parts, &first, rest)
     }
 
     /// Puts the policies' last word on the header fields that accept a WebSocket.
@@ -579,11 +595,12 @@ impl Call {
         let mut fields = header_map(headers)?;
         let ticket = self.take_ticket();
         self.native.pipeline.finish_fields(&ticket, &mut fields);
-        crate::bridge::asgi::scope::headers(py, &fields)
+        scope::headers(py, &fields)
     }
 
-    /// Puts the policies' last word on a response, `{"status", "headers", "body", "filter"}`: the
-    /// body as it goes out, or for a stream (`body=None`) what all its chunks go through.
+    /// Puts the policies' last word on a response: `(status, headers, body, filter)`, the body as it
+    /// goes out with its length among the headers. With a filter it is still to be encoded: a stream
+    /// (`body=None`) chunk by chunk, a long body off the loop's thread.
     #[pyo3(signature = (status, headers, body=None))]
     fn finish<'py>(
         &self,
@@ -591,8 +608,54 @@ impl Call {
         status: u16,
         headers: &Bound<'py, PyAny>,
         body: Option<Bound<'py, PyBytes>>,
-    ) -> PyResult<Bound<'py, PyDict>> {
-        let mut parts = parts(status, headers)?;
+    ) -> PyResult<Finished<'py>> {
+        self.finished(py, parts(status, headers)?, body)
+    }
+
+    /// As [`Call::finish`], for a result that is no `Response`: what the endpoint's encoder raises is
+    /// raised.
+    fn reply<'py>(&self, result: &Bound<'py, PyAny>) -> PyResult<Finished<'py>> {
+        let py = result.py();
+        let (parts, body) = self.handled(|endpoint, _, _| {
+            let (media_type, body) = encoded(endpoint, result)?;
+            let mut response = Response::new(());
+            *response.status_mut() = endpoint.status;
+            let body = match media_type {
+                Some(media_type) => {
+                    response.headers_mut().insert(CONTENT_TYPE, media_type);
+                    body
+                }
+                None => PyBytes::new(py, b""),
+            };
+            Ok((response.into_parts().0, body))
+        })?;
+        self.finished(py, parts, Some(body))
+    }
+}
+
+/// `(status, headers, first piece, what reads the others)`.
+type Begun<'py> = (
+    u16,
+    Bound<'py, PyList>,
+    Bound<'py, PyBytes>,
+    Option<FilePieces>,
+);
+
+/// `(status, headers, body, filter)`.
+type Finished<'py> = (
+    u16,
+    Bound<'py, PyList>,
+    Option<Bound<'py, PyBytes>>,
+    Option<Filter>,
+);
+
+impl Call {
+    fn finished<'py>(
+        &self,
+        py: Python<'py>,
+        mut parts: response::Parts,
+        body: Option<Bound<'py, PyBytes>>,
+    ) -> PyResult<Finished<'py>> {
         let ticket = self.take_ticket();
         let pipeline = &self.native.pipeline;
         let body = match body {
@@ -608,27 +671,74 @@ impl Call {
             None => declared_length(&parts.headers),
         };
         let filter = pipeline.finish_head(&ticket, &mut parts, length);
-        let fields = respond::fields(py, &parts)?;
         let (body, filter) = match (body, filter) {
-            (Some(body), Some(mut filter)) => {
-                let encoded = {
-                    let body = body.as_bytes();
-                    py.detach(|| encode_whole(&mut filter, body))?
-                };
-                (Some(PyBytes::new(py, &encoded)), None)
-            }
+            (Some(body), Some(mut filter)) if body.as_bytes().len() < OFFLOAD_FROM => (
+                Some(PyBytes::new(
+                    py,
+                    &encode_whole(&mut filter, body.as_bytes())?,
+                )),
+                None,
+            ),
             (body, filter) => (body, filter),
         };
-        fields.set_item(intern!(py, "body"), body)?;
+        if let (Some(body), None) = (&body, &filter)
+            && has_length(parts.status)
+            && !parts.headers.contains_key(CONTENT_LENGTH)
+        {
+            let length = HeaderValue::from(body.as_bytes().len());
+            parts.headers.insert(CONTENT_LENGTH, length);
+        }
+        let headers = scope::headers(py, &parts.headers)?;
         let filter = filter.map(|filter| Filter {
             filter: Mutex::new(filter),
         });
-        fields.set_item(
-            intern!(py, "filter"),
-            filter.map(|filter| Py::new(py, filter)).transpose()?,
-        )?;
-        Ok(fields)
+        Ok((parts.status.as_u16(), headers, body, filter))
     }
+}
+
+/// Whether a response of this status says how long its body is (RFC 9110 §8.6).
+fn has_length(status: StatusCode) -> bool {
+    !status.is_informational()
+        && !matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
+/// A result as bytes with their media type; without one such an answer has no body.
+fn encoded<'py>(
+    endpoint: &Endpoint,
+    result: &Bound<'py, PyAny>,
+) -> PyResult<(Option<HeaderValue>, Bound<'py, PyBytes>)> {
+    let media_type = endpoint.media_type.clone();
+    if let Ok(bytes) = result.cast_exact::<PyBytes>() {
+        let octets = HeaderValue::from_static("application/octet-stream");
+        let media_type = media_type.map(|own| {
+            if own == "application/json" {
+                octets
+            } else {
+                own
+            }
+        });
+        return Ok((media_type, bytes.clone()));
+    }
+    let body = endpoint.encode.bind(result.py()).call1((result,))?;
+    Ok((media_type, body.cast_into::<PyBytes>()?))
+}
+
+fn begun<'py>(
+    py: Python<'py>,
+    parts: &response::Parts,
+    first: &[u8],
+    rest: Option<FileBody>,
+) -> PyResult<Begun<'py>> {
+    let headers = scope::headers(py, &parts.headers)?;
+    let rest = rest.map(|file| FilePieces {
+        file: Mutex::new(file),
+    });
+    Ok((
+        parts.status.as_u16(),
+        headers,
+        PyBytes::new(py, first),
+        rest,
+    ))
 }
 
 fn encode_whole(filter: &mut BodyOut, body: &[u8]) -> std::io::Result<Vec<u8>> {
@@ -646,10 +756,27 @@ pub(crate) struct Filter {
 
 #[pymethods]
 impl Filter {
+    /// A whole body as it is to be sent.
+    fn whole<'py>(&self, py: Python<'py>, body: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+        let encoded = py.detach(|| {
+            let mut filter = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
+            encode_whole(&mut filter, body)
+        })?;
+        Ok(PyBytes::new(py, &encoded))
+    }
+
     /// The bytes to send for this chunk.
     fn push<'py>(&self, py: Python<'py>, chunk: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
-        let mut filter = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(PyBytes::new(py, &filter.push(chunk)?))
+        let push = || {
+            let mut filter = self.filter.lock().unwrap_or_else(PoisonError::into_inner);
+            filter.push(chunk)
+        };
+        let encoded = if chunk.len() < OFFLOAD_FROM {
+            push()?
+        } else {
+            py.detach(push)?
+        };
+        Ok(PyBytes::new(py, &encoded))
     }
 
     /// The bytes to send after the last chunk.
@@ -660,23 +787,41 @@ impl Filter {
 }
 
 /// The head of a response from Python's fields.
-fn parts(status: u16, headers: &Bound<'_, PyAny>) -> PyResult<http::response::Parts> {
+fn parts(status: u16, headers: &Bound<'_, PyAny>) -> PyResult<response::Parts> {
     let mut response = Response::new(());
-    *response.status_mut() = http::StatusCode::from_u16(status).map_err(|_| {
+    *response.status_mut() = StatusCode::from_u16(status).map_err(|_| {
         PyValueError::new_err(format!("status_code: expected 200 to 599, got {status}"))
     })?;
     *response.headers_mut() = header_map(headers)?;
     Ok(response.into_parts().0)
 }
 
-/// Reads a file at once, on this thread.
-fn read_whole(response: Response<FileBody>) -> std::io::Result<Response<Bytes>> {
+/// The head and the first piece of a file, and the file if there is more of it.
+fn first_piece(
+    response: Response<FileBody>,
+) -> std::io::Result<(response::Parts, Bytes, Option<FileBody>)> {
     let (parts, mut file) = response.into_parts();
-    let mut bytes = BytesMut::new();
-    while let Some(piece) = file.read()? {
-        bytes.extend_from_slice(&piece);
+    let first = file.read()?.unwrap_or_default();
+    let rest = (file.remaining() > 0).then_some(file);
+    Ok((parts, first, rest))
+}
+
+/// What of a file is still to be sent.
+#[pyclass(frozen, module = "spikard._spikard")]
+pub(crate) struct FilePieces {
+    file: Mutex<FileBody>,
+}
+
+#[pymethods]
+impl FilePieces {
+    /// The next 64 KiB or less, `None` at the end; call it off the loop's thread.
+    fn read<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let piece = py.detach(|| {
+            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.read()
+        })?;
+        Ok(piece.map(|piece| PyBytes::new(py, &piece)))
     }
-    Ok(Response::from_parts(parts, bytes.freeze()))
 }
 
 /// All bytes of a body that does not wait, and as many as there are of one that does.

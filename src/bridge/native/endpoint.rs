@@ -26,6 +26,8 @@ pub(crate) struct Endpoint {
     pub(super) is_websocket: bool,
     /// The `BoundRoute`, for scopes that name it.
     pub(super) route: Py<PyAny>,
+    /// The user's function, for the same scopes.
+    pub(super) handler: Py<PyAny>,
     wants_request: bool,
 }
 
@@ -102,6 +104,12 @@ impl Endpoint {
         let status: u16 = spec.getattr("status_code")?.extract()?;
         let media_type: Vec<u8> = spec.getattr("media_type")?.extract()?;
         let protocol = spec.getattr("protocol")?;
+        let route = spec.getattr("route")?;
+        let handler = if route.is_none() {
+            route.clone()
+        } else {
+            route.getattr("endpoint")?
+        };
         Ok(Self {
             call: spec.getattr("call")?.unbind(),
             is_async: spec.getattr("is_async")?.is_truthy()?,
@@ -124,7 +132,8 @@ impl Endpoint {
             fail: spec.getattr("fail")?.unbind(),
             names,
             is_websocket: protocol.cast::<PyString>()?.to_str()? == "websocket",
-            route: spec.getattr("route")?.unbind(),
+            route: route.unbind(),
+            handler: handler.unbind(),
         })
     }
 }

@@ -10,6 +10,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
+use super::host_scope;
 use crate::bridge::asgi::scope;
 use crate::message::cookie::Cookies;
 use crate::message::head::{Connection, Endpoint, Head, Memo, Scheme};
@@ -119,6 +120,13 @@ impl RequestHead {
         Ok(Self::new(Arc::new(head), root_path.into()))
     }
 
+    /// The head of a request of another ASGI server.
+    #[staticmethod]
+    fn of_scope(scope: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let foreign = host_scope::read(scope)?;
+        Ok(Self::new(Arc::new(foreign.head), foreign.root_path.into()))
+    }
+
     #[getter]
     fn method(&self) -> &str {
         self.head.method.as_str()
@@ -176,15 +184,7 @@ impl RequestHead {
 
     #[getter]
     fn path_params<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let params = PyDict::new(py);
-        for (index, name) in self.names.iter().enumerate() {
-            if let Some(span) = self.spans.get(index) {
-                let raw = &self.head.raw_path()[span];
-                let value = percent::decode_path(raw).unwrap_or(Cow::Borrowed(raw));
-                params.set_item(name, value)?;
-            }
-        }
-        Ok(params)
+        path_params(py, &self.head, &self.names, &self.spans)
     }
 
     #[getter]
@@ -237,6 +237,24 @@ impl RequestHead {
         }
         Ok(cookies)
     }
+}
+
+/// The raw values of a template's parameters, percent-decoded.
+pub(super) fn path_params<'py>(
+    py: Python<'py>,
+    head: &Head,
+    names: &[String],
+    spans: &PathSpans,
+) -> PyResult<Bound<'py, PyDict>> {
+    let params = PyDict::new(py);
+    for (index, name) in names.iter().enumerate() {
+        if let Some(span) = spans.get(index) {
+            let raw = &head.raw_path()[span];
+            let value = percent::decode_path(raw).unwrap_or(Cow::Borrowed(raw));
+            params.set_item(name, value)?;
+        }
+    }
+    Ok(params)
 }
 
 /// A header value as text: every byte is one character (RFC 9110 §5.5).

@@ -4,6 +4,7 @@ mod arguments;
 mod core;
 mod endpoint;
 mod head;
+mod host_scope;
 mod inlet;
 mod mounted;
 mod respond;
@@ -19,7 +20,8 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::{Response, StatusCode};
+use http::uri::PathAndQuery;
+use http::{Response, StatusCode, Uri};
 use http_body::{Body, Frame, SizeHint};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyType};
@@ -41,7 +43,7 @@ use crate::pipeline::{
 };
 use crate::server::{Answer, Application, Called, Exchange, Fault};
 
-pub(crate) use self::core::{Call, Core, Filter};
+pub(crate) use self::core::{Call, Core, FilePieces, Filter};
 pub(crate) use head::RequestHead;
 pub(crate) use inlet::Source;
 pub(crate) use respond::Sink;
@@ -182,6 +184,7 @@ impl NativeApplication {
         mut exchange: E,
     ) -> Called {
         let native = &self.native;
+        cut_root_path(&mut head, &native.root_path);
         let is_websocket = exchange.capabilities().websocket;
         if let Some(door) = &self.mount_door
             && native.pipeline.leads_to_mount(&head, is_websocket)
@@ -282,6 +285,27 @@ impl NativeApplication {
         let answer = mounted::serve(mount, reactor, head, exchange, limits).await;
         drop(slot);
         answer
+    }
+}
+
+/// Takes the root path off a target that still has it: a proxy in front may have cut it off.
+fn cut_root_path(head: &mut Head, root_path: &str) {
+    if root_path.is_empty() {
+        return;
+    }
+    let below = match head.uri.path().strip_prefix(root_path) {
+        Some("") => "/",
+        Some(below) if below.starts_with('/') => below,
+        _ => return,
+    };
+    let target = match head.uri.query() {
+        Some(query) => PathAndQuery::try_from(format!("{below}?{query}")),
+        None => PathAndQuery::try_from(below),
+    };
+    let mut parts = head.uri.clone().into_parts();
+    parts.path_and_query = target.ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        head.uri = uri;
     }
 }
 
@@ -720,7 +744,12 @@ impl Passage {
         let head = RequestHead::new(Arc::clone(&self.head), Arc::clone(&self.native.root_path));
         let request = self.request_of(py, head)?;
         let root_path = Arc::clone(&self.native.root_path);
-        let call = Call::new(Arc::clone(&self.native), &self.head, root_path, false);
+        let call = Call::new(
+            Arc::clone(&self.native),
+            Head::clone(&self.head),
+            root_path,
+            false,
+        );
         let call = Py::new(py, call)?;
         let Some(driver) = &self.native.driver else {
             return Err(pyo3::exceptions::PyRuntimeError::new_err(

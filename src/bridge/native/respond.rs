@@ -11,7 +11,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use super::Names;
 use super::endpoint::Endpoint;
@@ -264,18 +264,4 @@ impl Sink {
         outlet.push(buffer::from_bytes_like(chunk)?);
         outlet.room(py)
     }
-}
-
-/// The fields of a response as Python has them, for the doors that are not ours.
-pub(super) fn fields<'py>(
-    py: Python<'py>,
-    parts: &http::response::Parts,
-) -> PyResult<Bound<'py, PyDict>> {
-    let fields = PyDict::new(py);
-    fields.set_item(intern!(py, "status"), parts.status.as_u16())?;
-    fields.set_item(
-        intern!(py, "headers"),
-        crate::bridge::asgi::scope::headers(py, &parts.headers)?,
-    )?;
-    Ok(fields)
 }

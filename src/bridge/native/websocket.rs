@@ -24,6 +24,7 @@ use crate::bridge::reactor::Core as Reactor;
 use crate::bridge::registry::{Key, Registry};
 use crate::bridge::task::{Started, Task, Tasks};
 use crate::bridge::websocket::{Awaited, Channel, Dialect, Settings};
+use crate::message::head::Head;
 use crate::pipeline::{PathSpans, RouteId, request_timeout};
 use crate::protocol::asgi::Fields;
 use crate::protocol::asgi::websocket::{Ended, SendError, SendEvent};
@@ -162,7 +163,8 @@ fn coroutine<'py>(
                 .as_ref()
                 .ok_or_else(|| PyRuntimeError::new_err("the application has no driver"))?;
             let root_path = Arc::clone(&native.root_path);
-            let call = core::Call::new(Arc::clone(native), &passage.head, root_path, true);
+            let begun = Head::clone(&passage.head);
+            let call = core::Call::new(Arc::clone(native), begun, root_path, true);
             let call = Py::new(py, call)?;
             let coroutine = driver.bind(py).call1((&call, object(head)?))?;
             Ok((coroutine, Some(call)))

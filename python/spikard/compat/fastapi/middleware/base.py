@@ -102,10 +102,11 @@ class _Inner:
 
 def request_of(scope: Any, receive: Any, send: Any) -> Request:
     """Return the request of an ASGI scope."""
-    from spikard._door import head_of
     from spikard._exchange import AsgiExchange
+    from spikard._spikard import RequestHead
 
-    return Request(head_of(scope), AsgiExchange(scope, receive, send), scope.get("app"))
+    head = RequestHead.of_scope(scope)
+    return Request(head, AsgiExchange(scope, receive, send), scope.get("app"))
 
 
 def _replayed(request: Request, receive: Any) -> Any:
