@@ -16,7 +16,7 @@ suites = [asgi, http1, http2, websocket, streams, faults, policies]
 code = main([suite.SUITE for suite in suites])
 # These import the framework and start its servers themselves: no flag of this command concerns them.
 if len(sys.argv) == 1 or sys.argv[1:] == ["--server", "spikard"]:
-    for suite in ("parity", "input", "fixtures"):
+    for suite in ("parity", "input", "fixtures", "hosts"):
         module = importlib.import_module(f"conformance.{suite}.__main__")
         code = module.main([]) or code
 sys.exit(code)

@@ -1,0 +1,1 @@
+"""Applications under ASGI servers: each server, ours among them, with each kind of application."""
