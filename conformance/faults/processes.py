@@ -148,6 +148,7 @@ def out_of_descriptors(trial: Trial) -> None:
         with contextlib.suppress(OSError):
             connections.append(trial.connect(server=server))
     check(server.wait_exit(within=0.3) is None, "the server ended")
+    eventually(lambda: _pings(server), "silent connections make no room", within=10)
     lines = len(server.log().splitlines())
     check(lines < 20, f"{lines} log lines")
     for connection in connections:

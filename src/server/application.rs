@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -57,7 +58,7 @@ impl Called {
     }
 }
 
-/// A mistake of an application, found by the server.
+/// What the server has to say beside its answers: mostly a mistake of the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub enum Fault {
     /// More bytes than `content-length` says; the rest was left out.
@@ -71,6 +72,12 @@ pub enum Fault {
     BodyTooShort {
         /// Bytes that did not come.
         missing: u64,
+    },
+    /// The system gave no connection, and maybe more since: usually no descriptor is left.
+    #[error("cannot accept connections: {}", io::Error::from_raw_os_error(*number))]
+    CannotAccept {
+        /// The system's number of the error.
+        number: i32,
     },
     /// Our own code panicked; the request was answered with 500.
     #[error("a request ended in a panic, which is a bug of the server")]

@@ -6,13 +6,13 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 
-use super::application::Application;
+use super::application::{Application, Fault};
 use super::connection;
 use super::http1::Batch;
 use super::limits::Limits;
@@ -209,6 +209,7 @@ impl<A: Application> Server<A> {
 
     async fn accept(self: Rc<Self>, listener: Listener) {
         let mut backoff = FIRST_BACKOFF;
+        let mut told: Option<Instant> = None;
         loop {
             match listener.accept().await {
                 Ok((transport, connection)) => {
@@ -219,7 +220,14 @@ impl<A: Application> Server<A> {
                 }
                 // The peer gave up before we took it; nothing is wrong with us.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(_) => {
+                Err(error) => {
+                    // With no descriptor left, whoever has been idle for longest makes room.
+                    self.watch.evict_longest_idle();
+                    if told.is_none_or(|at| at.elapsed() >= LAST_BACKOFF) {
+                        told = Some(Instant::now());
+                        let number = error.raw_os_error().unwrap_or_default();
+                        self.app.report(Fault::CannotAccept { number });
+                    }
                     tokio::time::sleep(backoff).await;
                     backoff = (backoff * 2).min(LAST_BACKOFF);
                 }

@@ -109,7 +109,9 @@ fn os_error(error: &io::Error, path: Option<&Path>) -> PyErr {
     let Some(number) = error.raw_os_error() else {
         return PyOSError::new_err(error.to_string());
     };
-    let text = rustix::io::Errno::from_raw_os_error(number).to_string();
+    // Rust says "… (os error 2)", Python has the number beside the text.
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text).to_owned();
     match path {
         Some(path) => PyOSError::new_err((number, text, path.display().to_string())),
         None => PyOSError::new_err((number, text)),
