@@ -56,7 +56,7 @@ class Failures:
 
     def handles(self, exc: Exception) -> bool:
         """Return whether an exception handler wants this exception."""
-        return self._find(exc) is not None
+        return self._find(exc)[0] is not None
 
     def handles_refusals(self) -> bool:
         """Whether some handler wants the 400, 415 and 422 that validation makes."""

@@ -89,7 +89,7 @@ def merge_document(into: Document, other: OtherDocument) -> None:
     for section, entries in theirs.get("components", {}).items():
         place = components.setdefault(section, {})
         for name, entry in entries.items():
-            place[renamed.get((section, name), name)] = entry
+            place[renamed.get((section, name)) or name] = entry
     if not components:
         del into["components"]
     paths: dict[str, Any] = into.setdefault("paths", {})

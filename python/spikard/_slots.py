@@ -24,11 +24,6 @@ class Slots:
         self._max_waiting = max_waiting
         self._waiting: deque[asyncio.Future[None]] = deque()
 
-    @property
-    def is_limited(self) -> bool:
-        """Whether there is a limit at all."""
-        return self._free is not None
-
     async def enter(self) -> bool:
         """Take a place, after waiting for one if need be; False when too many wait already."""
         if self._free is None:

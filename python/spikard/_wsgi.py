@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from spikard.exceptions import NotAvailableError
 
@@ -49,7 +49,7 @@ def wsgi(application: Any, *, threads: int = THREADS) -> Application:
         raise NotAvailableError(
             'WSGI applications need a2wsgi: pip install "spikard[wsgi]"'
         ) from None
-    made: Any = WSGIMiddleware(application, workers=threads)
+    made: Any = WSGIMiddleware(cast("Any", application), workers=threads)
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         async def awaited() -> dict[str, Any]:

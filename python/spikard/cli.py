@@ -35,6 +35,10 @@ _METAVARS = {
 }
 
 
+_OFF: Any = object()
+"""What a flag's `none` becomes: click takes None for a flag that was not given."""
+
+
 class SettingType(TextType):
     """The value of a setting, checked by its rule."""
 
@@ -45,10 +49,13 @@ class SettingType(TextType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the value that the text stands for."""
+        if not isinstance(value, str):
+            return value
         try:
-            return self._setting.parse(value) if isinstance(value, str) else value
+            parsed = self._setting.parse(value)
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        return _OFF if parsed is None else parsed
 
 
 class SettingOption(click.Option):
@@ -71,6 +78,8 @@ class SettingOption(click.Option):
         """Return the setting's value under its path; nothing if the flag was not used."""
         if value is None or value == ():
             return {}
+        if value is _OFF or (self.multiple and _OFF in value):
+            return {self.setting.path: None}
         if self.multiple:
             value = tuple(item for items in value for item in items)
         return {self.setting.path: value}

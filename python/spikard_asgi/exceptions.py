@@ -25,7 +25,9 @@ def is_disconnect(error: BaseException) -> bool:
     Frameworks wrap what `send` raises: in an exception group of their task group, or in an
     exception of their own whose cause or context it is.
     """
+    # Chains may be rings: `raise` inside a task group can put an exception into its own context.
     seen: set[int] = set()
+    found = False
     pending: list[BaseException] = [error]
     while pending:
         current = pending.pop()
@@ -33,6 +35,7 @@ def is_disconnect(error: BaseException) -> bool:
             continue
         seen.add(id(current))
         if isinstance(current, ClientDisconnected):
+            found = True
             continue
         group: tuple[BaseException, ...] = getattr(current, "exceptions", ())
         if group:
@@ -42,7 +45,7 @@ def is_disconnect(error: BaseException) -> bool:
         if wrapped is None:
             return False
         pending.append(wrapped)
-    return True
+    return found
 
 
 def mark_answered(error: BaseException) -> None:

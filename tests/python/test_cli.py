@@ -44,6 +44,7 @@ def served(monkeypatch):
         made.append(config)
 
     server.run_worker = run_worker  # type: ignore[attr-defined] # a stand-in for the server
+    server.warn_at_start = lambda application, config: None  # type: ignore[attr-defined] # as above
     monkeypatch.setitem(sys.modules, "spikard._server", server)
     return made
 

@@ -539,7 +539,8 @@ def test_early_hints_and_trailers_pass_through(caplog):
             host, port = url.removeprefix("http://").split(":")
             raw = exchange(host, int(port), b"GET /old HTTP/1.1\r\nhost: a\r\nte: trailers\r\n\r\n")
         assert b"HTTP/1.1 103" in raw
-        assert b'["http.response.early_hint", "http.response.trailers"]' in raw
+        assert b'"http.response.early_hint"' in raw
+        assert b'"http.response.trailers"' in raw
         assert b"x-t: 1\r\n" in raw
     assert [record for record in caplog.records if record.levelname == "ERROR"] == []
 

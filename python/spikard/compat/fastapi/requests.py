@@ -47,6 +47,8 @@ class HTTPConnection(datastructures.Request):
     def scope(self) -> Mapping[str, Any]:
         """ASGI's scope; without ASGI middleware on our own server a copy of what it says."""
         if self._scope is not None:
+            # As FastAPI does: the application's own prefix, where the host has none.
+            self._scope["root_path"] = self._scope.get("root_path") or self.root_path
             return self._scope
         is_socket = hasattr(self, "application_state")
         scope: dict[str, Any] = {

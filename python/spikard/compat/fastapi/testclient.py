@@ -149,7 +149,12 @@ class TestClient:
         self._client = PlainClient(
             app,
             base_url=base_url,
-            headers={"user-agent": "testclient", **(headers or {})},
+            # The codings that httpx, below FastAPI's client, asks for wherever it is installed.
+            headers={
+                "accept-encoding": "gzip, deflate",
+                "user-agent": "testclient",
+                **(headers or {}),
+            },
             cookies=cookies,
             follow_redirects=follow_redirects,
         )
