@@ -417,7 +417,11 @@ class Spikard(Router):
             from spikard._door import make_core
             from spikard.config import ServerConfig
 
+            # A server that runs the application, and drives its lifespan through this, has its own.
+            forms, slots = self.forms, self._slots
             self._made_core = make_core(self, self.config or ServerConfig())
+            if forms is not None:
+                self.forms, self._slots = forms, slots
         core: Any = self._made_core
         return core
 

@@ -50,7 +50,7 @@ impl Batch {
         }
         if self.written.get() < WRITTEN_AT_ONCE {
             self.written.set(self.written.get() + 1);
-            wire.borrow_mut().release();
+            release(wire);
             return;
         }
         let mut waiting = self.waiting.borrow_mut();
@@ -91,16 +91,20 @@ impl Batch {
         let mut waiting = self.waiting.take();
         for wire in waiting.drain(..) {
             if let Some(wire) = wire.upgrade() {
-                // One connection's trouble must not keep the answers of the others back.
-                let _ = catch_unwind(AssertUnwindSafe(|| {
-                    planted::point("batch");
-                    wire.borrow_mut().release();
-                }));
+                release(&wire);
             }
         }
         // Keeps its room for the next turn.
         self.waiting.replace(waiting);
     }
+}
+
+/// One connection's trouble must not keep the answers of the others back.
+fn release(wire: &RefCell<Wire>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        planted::point("batch");
+        wire.borrow_mut().release();
+    }));
 }
 
 impl fmt::Debug for Batch {
