@@ -13,10 +13,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 use tokio::task::spawn_local;
 
+use super::call::Call;
 use super::endpoint::Endpoint;
 use super::head::RequestHead;
+use super::passage::Passage;
 use super::respond::{self, Reply};
-use super::{Native, Passage, arguments, core, finish_answer};
+use super::{Native, arguments, finish_answer};
 use crate::bridge::awaitable;
 use crate::bridge::buffer;
 use crate::bridge::errors;
@@ -112,7 +114,7 @@ fn start(
     passage: &Passage,
     callee: &Callee,
     socket: &Rc<Socket>,
-) -> Option<Py<core::Call>> {
+) -> Option<Py<Call>> {
     let key = SOCKETS.with(|sockets| sockets.add(Rc::clone(socket)));
     let (coroutine, call) = match coroutine(py, passage, callee, key) {
         Ok(made) => made,
@@ -138,7 +140,7 @@ fn coroutine<'py>(
     passage: &Passage,
     callee: &Callee,
     key: Key,
-) -> PyResult<(Bound<'py, PyAny>, Option<Py<core::Call>>)> {
+) -> PyResult<(Bound<'py, PyAny>, Option<Py<Call>>)> {
     let native = &passage.native;
     let head = RequestHead::new(Arc::clone(&passage.head), Arc::clone(&native.root_path));
     let object = |head: RequestHead| {
@@ -164,7 +166,7 @@ fn coroutine<'py>(
                 .ok_or_else(|| PyRuntimeError::new_err("the application has no driver"))?;
             let root_path = Arc::clone(&native.root_path);
             let begun = Head::clone(&passage.head);
-            let call = core::Call::new(Arc::clone(native), begun, root_path, true);
+            let call = Call::new(Arc::clone(native), begun, root_path, true);
             let call = Py::new(py, call)?;
             let coroutine = driver.bind(py).call1((&call, object(head)?))?;
             Ok((coroutine, Some(call)))

@@ -1,0 +1,227 @@
+//! A native application as the server calls it: what the pipeline decides is done.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::Uri;
+use http::uri::PathAndQuery;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use super::file::blocking;
+use super::passage::Passage;
+use super::slots::{Overloaded, Slots};
+use super::{Native, Target, finish_answer, mounted, websocket};
+use crate::bridge::asgi::{self, AsgiApplication};
+use crate::bridge::reactor::Core as Reactor;
+use crate::bridge::websocket::Settings;
+use crate::bridge::{allocator, errors, gil};
+use crate::message::body::ResponseBody;
+use crate::message::head::Head;
+use crate::message::problem::Problem;
+use crate::pipeline::{Decision, Limits, PathSpans, RouteId, answer, overloaded};
+use crate::server::{Answer, Application, Called, Exchange, Fault};
+
+/// A native application as the server calls it.
+pub(crate) struct NativeApplication {
+    native: Arc<Native>,
+    /// One for each mount, with the state of this run's lifespan.
+    mounts: Vec<(RouteId, Rc<AsgiApplication>)>,
+    mount_door: Option<Rc<AsgiApplication>>,
+    /// How many requests may be in handlers, when that is limited.
+    slots: Option<Rc<Slots>>,
+    websocket: Settings,
+}
+
+impl NativeApplication {
+    /// The application for one run: `state` is what its lifespan stored.
+    pub(crate) fn new(
+        py: Python<'_>,
+        native: Arc<Native>,
+        state: Option<&Py<PyDict>>,
+        websocket: &Settings,
+    ) -> PyResult<Self> {
+        let mount = |id: &RouteId| match native.pipeline.route(*id) {
+            Target::Endpoint(_) => None,
+            Target::Mount(mount) => Some(
+                mount
+                    .application(py, &native, state, websocket)
+                    .map(|mount| (*id, Rc::new(mount))),
+            ),
+        };
+        let mounts = native.mounts.iter().filter_map(mount);
+        let mounts = mounts.collect::<PyResult<Vec<_>>>()?;
+        let mount_door = native.mount_door.as_ref().map(|door| {
+            let state = state.map(|state| state.clone_ref(py));
+            Rc::new(
+                native
+                    .names
+                    .application(py, door, &native.root_path, state, websocket.clone()),
+            )
+        });
+        let slots = Slots::new(native.pipeline.concurrency()).map(Rc::new);
+        Ok(Self {
+            native,
+            mounts,
+            mount_door,
+            slots,
+            websocket: websocket.clone(),
+        })
+    }
+
+    fn mount(&self, id: RouteId) -> Option<Rc<AsgiApplication>> {
+        let mount = self.mounts.iter().find(|(known, _)| *known == id)?;
+        Some(Rc::clone(&mount.1))
+    }
+}
+
+impl Application for NativeApplication {
+    fn call<E: Exchange>(self: &Rc<Self>, head: Head, exchange: E) -> Called {
+        gil::offer();
+        match Reactor::current() {
+            Some(reactor) => self.serve(reactor, head, exchange),
+            None => Called::Answered(Answer::Abort),
+        }
+    }
+
+    fn report(&self, fault: Fault) {
+        Python::attach(|py| errors::log_text(py, &self.native.names.log, &fault.to_string()));
+    }
+
+    fn rested(&self) {
+        allocator::give_back();
+    }
+}
+
+impl NativeApplication {
+    fn serve<E: Exchange>(
+        self: &Rc<Self>,
+        reactor: Rc<Reactor>,
+        mut head: Head,
+        mut exchange: E,
+    ) -> Called {
+        let native = &self.native;
+        cut_root_path(&mut head, &native.root_path);
+        let is_websocket = exchange.capabilities().websocket;
+        if let Some(door) = &self.mount_door
+            && native.pipeline.leads_to_mount(&head, is_websocket)
+        {
+            return asgi::serve(Rc::clone(door), reactor, head, exchange, None);
+        }
+        let facts = Arc::as_ptr(&head.connection);
+        let (ticket, decision) = if is_websocket {
+            native.pipeline.begin_websocket(&mut head)
+        } else {
+            native.pipeline.begin(&mut head)
+        };
+        if !std::ptr::eq(facts, Arc::as_ptr(&head.connection)) {
+            exchange.came_for(&head.connection.peer);
+        }
+        match decision {
+            Decision::Respond(response) => {
+                Called::Answered(Answer::Response(native.finished(&ticket, response)))
+            }
+            Decision::SendFile(file) => {
+                if let Some(response) = file.open_cached() {
+                    return Called::Answered(Answer::Response(native.finished(&ticket, response)));
+                }
+                let native = Arc::clone(native);
+                Called::waiting(async move {
+                    let response = blocking(move || file.open()).await;
+                    let response = response.map(ResponseBody::from);
+                    Answer::Response(native.finished(&ticket, response))
+                })
+            }
+            Decision::Handle {
+                id, params, limits, ..
+            } => {
+                let passage = Passage {
+                    native: Arc::clone(native),
+                    reactor,
+                    head: Arc::new(head),
+                    ticket,
+                    spans: params,
+                    inlet: None,
+                    slots: self.slots.clone(),
+                    slot: None,
+                };
+                passage.handle(id, limits, &self.websocket, exchange)
+            }
+            Decision::Mounted { id, limits, .. } => {
+                native.pipeline.tell_request_id(&ticket, &mut head.headers);
+                let app = Rc::clone(self);
+                Called::waiting(async move {
+                    let answer = app.call_mount(id, limits, reactor, head, exchange).await;
+                    finish_answer(&app.native, &ticket, answer)
+                })
+            }
+            Decision::Hooks => {
+                let limits = native.pipeline.limits();
+                let passage = Passage {
+                    native: Arc::clone(native),
+                    reactor,
+                    head: Arc::new(head),
+                    ticket,
+                    spans: PathSpans::default(),
+                    inlet: None,
+                    // The driver asks for a place before the endpoint.
+                    slots: None,
+                    slot: None,
+                };
+                if is_websocket {
+                    let callee = websocket::Callee::Driver;
+                    return passage.converse(callee, &self.websocket, limits);
+                }
+                Called::waiting(passage.drive(limits, exchange))
+            }
+        }
+    }
+}
+
+impl NativeApplication {
+    async fn call_mount<E: Exchange>(
+        &self,
+        id: RouteId,
+        limits: Limits,
+        reactor: Rc<Reactor>,
+        head: Head,
+        exchange: E,
+    ) -> Answer {
+        let Some(mount) = self.mount(id) else {
+            return Answer::Response(answer(&Problem::not_found()));
+        };
+        // A WebSocket lasts; `max_connections` bounds those.
+        let is_request = !exchange.capabilities().websocket;
+        let slot = match self.slots.as_ref().filter(|_| is_request) {
+            None => None,
+            Some(slots) => match slots.enter().await {
+                Ok(slot) => Some(slot),
+                Err(Overloaded) => return Answer::Response(overloaded()),
+            },
+        };
+        let answer = mounted::serve(mount, reactor, head, exchange, limits).await;
+        drop(slot);
+        answer
+    }
+}
+
+/// Takes the root path off a target that still has it: a proxy in front may have cut it off.
+fn cut_root_path(head: &mut Head, root_path: &str) {
+    if root_path.is_empty() {
+        return;
+    }
+    let below = match head.uri.path().strip_prefix(root_path) {
+        Some("") => "/",
+        Some(below) if below.starts_with('/') => below,
+        _ => return,
+    };
+    let target = match head.uri.query() {
+        Some(query) => PathAndQuery::try_from(format!("{below}?{query}")),
+        None => PathAndQuery::try_from(below),
+    };
+    let mut parts = head.uri.clone().into_parts();
+    parts.path_and_query = target.ok();
+    if let Ok(uri) = Uri::from_parts(parts) {
+        head.uri = uri;
+    }
+}

@@ -1,0 +1,78 @@
+//! Files that handlers answer with, opened and read off the loop's thread.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::{Response, StatusCode, response};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use tokio::task::spawn_blocking;
+
+use crate::pipeline::{FileBody, FileConditions, FileSource, Patience};
+
+/// Runs `work` on the runtime's blocking pool.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match spawn_blocking(work).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // Only a runtime that shuts down cancels it, and then nobody waits any more.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+pub(super) fn open(
+    path: &Path,
+    conditions: &FileConditions,
+    parts: &response::Parts,
+) -> std::io::Result<Response<FileBody>> {
+    let file = std::fs::File::open(path)?;
+    let metadata = file.metadata()?;
+    let source = FileSource::new(file, &metadata)
+        .ok_or_else(|| std::io::Error::other("it is not a regular file"))?;
+    let octets = http::HeaderValue::from_static("application/octet-stream");
+    let content_type = parts
+        .headers
+        .get(http::header::CONTENT_TYPE)
+        .unwrap_or(&octets);
+    let mut response = source.respond(conditions, content_type, Patience::Blocking)?;
+    if response.status() == StatusCode::OK {
+        *response.status_mut() = parts.status;
+    }
+    for (name, value) in &parts.headers {
+        if name != http::header::CONTENT_TYPE && name != http::header::CONTENT_LENGTH {
+            response.headers_mut().append(name, value.clone());
+        }
+    }
+    Ok(response)
+}
+
+/// The head and the first piece of a file, and the file if there is more of it.
+pub(super) fn first_piece(
+    response: Response<FileBody>,
+) -> std::io::Result<(response::Parts, Bytes, Option<FileBody>)> {
+    let (parts, mut file) = response.into_parts();
+    let first = file.read()?.unwrap_or_default();
+    let rest = (file.remaining() > 0).then_some(file);
+    Ok((parts, first, rest))
+}
+
+/// What of a file is still to be sent.
+#[pyclass(frozen, module = "spikard._spikard")]
+pub(crate) struct FilePieces {
+    pub(super) file: Mutex<FileBody>,
+}
+
+#[pymethods]
+impl FilePieces {
+    /// The next 64 KiB or less, `None` at the end; call it off the loop's thread.
+    fn read<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let piece = py.detach(|| {
+            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.read()
+        })?;
+        Ok(piece.map(|piece| PyBytes::new(py, &piece)))
+    }
+}
