@@ -19,7 +19,6 @@ from typing import Any
 import httpx
 import pytest
 
-from spikard.exceptions import NotAvailableError
 from spikard.testing import serve_in_thread
 
 # FastAPI and Starlette warn about things that these programs do on purpose (events, root_path).
@@ -59,9 +58,6 @@ ANSWERS: dict[tuple[str, str], str] = {
     ("cors", "GET / evil"): "no header of CORS goes to an origin that is not allowed",
 }
 """Requests, by program and ``METHOD path``, whose answers may differ, and why."""
-
-PENDING = {"middleware": "ASGI middleware is not available yet in this version"}
-"""Programs that the server cannot run yet."""
 
 DOCUMENTS: dict[str, str] = {}
 """Programs whose documents may differ, and why."""
@@ -103,10 +99,7 @@ def answers(name: str, framework: str, client: Any = None) -> list[Any]:
     client = client or client_of(name, framework)
     seen: list[Any] = []
     for method, path, *options in program(name, framework).REQUESTS:
-        try:
-            response = client.request(method, path, **(options[0] if options else {}))
-        except NotAvailableError as exc:
-            pytest.skip(str(exc))
+        response = client.request(method, path, **(options[0] if options else {}))
         headers = {each: response.headers[each] for each in COMPARED if each in response.headers}
         if response.status_code == 204:
             headers.pop("content-type", None)  # FastAPI names the type of content that is not there
@@ -159,8 +152,6 @@ def test_answers_of_the_server_are_the_same(name: str) -> None:
     """The quick pass of the server and the one of the in-process client must agree."""
     ours = FRAMEWORKS[1]
     app = program(name, ours).app
-    if name in PENDING:
-        pytest.skip(PENDING[name])
     with (
         serve_in_thread(app, config=app.config) as url,
         httpx.Client(
@@ -176,8 +167,6 @@ def test_answers_of_the_server_are_the_same(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_answers_under_an_asgi_host_are_the_same(name: str) -> None:
     ours = FRAMEWORKS[1]
-    if name in PENDING or name == "sub_applications":
-        pytest.skip("ASGI middleware and mounts need what is not available yet in this version")
     hosted = Hosted(program(name, ours).app)
     compare(name, answers(name, FRAMEWORKS[0]), answers(name, ours, hosted))
 
