@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING, Any
 
-from conformance.hosts.applications import MESSAGE, WORD
+from conformance.hosts.marks import MESSAGE, WORD
 from conformance.verdict import check, equal, eventually
 
 if TYPE_CHECKING:

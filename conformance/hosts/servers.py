@@ -103,7 +103,7 @@ def serve(host: str, application: str, root_path: str, log: str, channel: Channe
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if host != "spikard":
+    if not host.startswith("spikard"):
         # What the host writes about exceptions is asked for, not what Spikard does.
         logging.getLogger("spikard").addHandler(logging.NullHandler())
         logging.getLogger("spikard").propagate = False
@@ -182,17 +182,20 @@ def _daphne(application: Any, root_path: str, announce: Callable[[int], None]) -
     Server(application, endpoints=[endpoint], root_path=root_path, verbosity=0).run()
 
 
-def _spikard(application: Any, root_path: str, announce: Callable[[int], None]) -> None:
-    from spikard import ServerConfig
-    from spikard_asgi.server import serve as serve_spikard
+def _spikard(**options: Any) -> Callable[[Any, str, Callable[[int], None]], None]:
+    def run(application: Any, root_path: str, announce: Callable[[int], None]) -> None:
+        from spikard import ServerConfig
+        from spikard_asgi.server import serve as serve_spikard
 
-    config = ServerConfig(port=0, root_path=root_path, access_log=False)
+        config = ServerConfig(port=0, root_path=root_path, access_log=False, **options)
 
-    def ready(url: str) -> None:
-        announce(int(url.rpartition(":")[2]))
+        def ready(url: str) -> None:
+            announce(int(url.rpartition(":")[2]))
 
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve_spikard(application, config=config, on_ready=ready))
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(serve_spikard(application, config=config, on_ready=ready))
+
+    return run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,5 +213,6 @@ HOSTS = {
     "hypercorn h2": Kind(_hypercorn, http=2),
     "granian": Kind(_granian),
     "daphne": Kind(_daphne),
-    "spikard": Kind(_spikard),
+    "spikard": Kind(_spikard()),
+    "spikard, cancelling": Kind(_spikard(cancel_abandoned_streams=True)),
 }
