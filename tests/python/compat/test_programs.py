@@ -55,6 +55,7 @@ ANSWERS: dict[tuple[str, str], str] = {
     ("own_error_handlers", "PATCH /items/1"): "as above",
     ("static_files", "GET /static/hello.txt"): "the server does not guess a file's charset",
     ("static_files", "GET /site/"): "the server does not guess a file's charset",
+    ("sub_applications", "POST /api/sub"): "HEAD and OPTIONS are answered, and `allow` says so",
     ("cors", "GET / evil"): "no header of CORS goes to an origin that is not allowed",
 }
 """Requests, by program and ``METHOD path``, whose answers may differ, and why."""

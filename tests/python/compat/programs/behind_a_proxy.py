@@ -10,4 +10,17 @@ def main(request: Request):
     return {"root_path": request.scope.get("root_path"), "url": str(request.url_for("main"))}
 
 
-REQUESTS = [("GET", "/app"), ("GET", "/openapi.json")]
+@app.get("/items/")
+def items():
+    return ["a"]
+
+
+REQUESTS = [
+    ("GET", "/app"),
+    ("GET", "/items/"),
+    ("GET", "/openapi.json"),
+    # A proxy that does not strip it.
+    ("GET", "/api/v1/app"),
+    ("GET", "/api/v1/openapi.json"),
+    ("GET", "/api/v1x/app"),
+]

@@ -1,11 +1,34 @@
-"""A function around every request, and gzip, hosts, HTTPS as policies."""
+"""A function around every request, a class of the program's own, and gzip and hosts."""
 
 from fastapi import FastAPI, HTTPException, Request
+from fastapi.middleware import Middleware
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.middleware.trustedhost import TrustedHostMiddleware
 from fastapi.responses import PlainTextResponse
 
-app = FastAPI()
+
+class Stamping:
+    """A plain ASGI middleware."""
+
+    def __init__(self, app, name):
+        self.app = app
+        self.name = name
+
+    async def __call__(self, scope, receive, send):
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def stamped(event):
+            if event["type"] == "http.response.start":
+                event["headers"] = [*event["headers"], (b"x-a", self.name.encode())]
+            await send(event)
+
+        scope["state"] = {**scope.get("state", {}), "stamp": self.name}
+        await self.app(scope, receive, stamped)
+
+
+app = FastAPI(middleware=[Middleware(Stamping, name="outer")])
 app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=5)
 app.add_middleware(TrustedHostMiddleware, allowed_hosts=["testserver", "*.example.com"])
 
@@ -40,7 +63,13 @@ async def echo(request: Request):
     return PlainTextResponse(await request.body())
 
 
+@app.get("/stamp")
+async def stamp(request: Request):
+    return request.state.stamp
+
+
 REQUESTS = [
+    ("GET", "/stamp"),
     ("GET", "/text"),
     ("GET", "/text", {"headers": {"accept-encoding": "identity"}}),
     ("GET", "/text?refuse=1"),

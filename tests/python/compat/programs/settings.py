@@ -1,5 +1,6 @@
 """Settings from the environment, as a cached dependency that tests replace."""
 
+import os
 from functools import lru_cache
 from typing import Annotated
 
@@ -29,6 +30,11 @@ REQUESTS = [("GET", "/info")]
 
 
 def exercise(client):
+    os.environ["ITEMS_PER_USER"] = "7"
+    get_settings.cache_clear()
+    yield client.get("/info").json()
+    del os.environ["ITEMS_PER_USER"]
+    get_settings.cache_clear()
     app.dependency_overrides[get_settings] = lambda: Settings(app_name="Tested")
     yield client.get("/info").json()
     app.dependency_overrides.clear()

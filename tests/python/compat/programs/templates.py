@@ -15,4 +15,11 @@ async def page(request: Request, name: str):
     return templates.TemplateResponse(request=request, name="page.html", context={"name": name})
 
 
-REQUESTS = [("GET", "/pages/a"), ("GET", "/pages/<b>")]
+@app.get("/teapot")
+async def teapot(request: Request):
+    return templates.TemplateResponse(
+        request, "page.html", {"name": "pot"}, status_code=418, headers={"x-a": "b"}
+    )
+
+
+REQUESTS = [("GET", "/pages/a"), ("GET", "/pages/<b>"), ("GET", "/teapot")]
