@@ -44,7 +44,24 @@ OFFLOAD_FROM = 64 * 1024
 """A chunk of this many bytes is compressed off the loop's thread."""
 
 
-def make_core(app: Spikard, config: ServerConfig, counts: int | None = None) -> Core:
+@dataclass(frozen=True, slots=True)
+class Running:
+    """An application under one configuration, as one server or one host runs it.
+
+    Attributes:
+        app: The application.
+        core: Its routes and policies.
+        slots: The places of its handlers, for the doors that await them in Python.
+        forms: The limits of its forms, and the disk space that its uploads hold.
+    """
+
+    app: Spikard
+    core: Core
+    slots: Slots
+    forms: Forms
+
+
+def compiled(app: Spikard, config: ServerConfig, counts: int | None = None) -> Running:
     """Compile an application for this configuration.
 
     Args:
@@ -60,9 +77,9 @@ def make_core(app: Spikard, config: ServerConfig, counts: int | None = None) -> 
     if app.grpc_services:
         raise NotAvailableError("gRPC services are not available yet in this version")
     config = app.configured(config)
-    core = _spikard.Core(config.to_json(), counts=counts)
-    app.forms = Forms.of(config)
-    app._slots = Slots(config.max_concurrency, config.max_queue)  # noqa: SLF001  # of the doors
+    forms = Forms.of(config)
+    core = _spikard.Core(config.to_json(), counts=counts, forms=forms)
+    running = Running(app, core, Slots(config.max_concurrency, config.max_queue), forms)
     for spec in (*app.freeze(), *app.documentation(config)):
         core.add_route(spec)
     unmatched = app.unmatched()
@@ -71,10 +88,10 @@ def make_core(app: Spikard, config: ServerConfig, counts: int | None = None) -> 
     for mount in app.mounts:
         core.add_mount(mount.prefix, mount.call, state=mount.state, options=mount.options)
     if app.hooks["on_request"] or app.hooks["on_response"]:
-        core.set_driver(functools.partial(drive, app), functools.partial(drive_socket, app))
+        core.set_driver(functools.partial(drive, running), functools.partial(drive_socket, running))
     if app.mounts and (_stands_around_mounts(app) or config.jwt_auth is not None):
-        core.set_mount_door(Inner(app, core))
-    return core
+        core.set_mount_door(Inner(running))
+    return running
 
 
 def _stands_around_mounts(app: Spikard) -> bool:
@@ -83,27 +100,28 @@ def _stands_around_mounts(app: Spikard) -> bool:
     return any(app.hooks[name] for name in hooks) or bool(app.exception_handlers) or app.debug
 
 
-def asgi_application(app: Spikard, core: Core) -> Application:
-    """Return an application with its middleware, compiled into `core`, as ASGI."""
-    inner = Inner(app, core)
+def asgi_application(running: Running) -> Application:
+    """Return an application with its middleware as ASGI."""
+    app, inner = running.app, Inner(running)
     if not app.middleware:
         return inner
-    return Outermost(app, inner, app.middleware, functools.partial(_respond, app))
+    respond = functools.partial(_respond, running)
+    return Outermost(app, running.forms, inner, app.middleware, respond)
 
 
-async def drive(app: Spikard, call: Call, request: Request) -> Response | None:
+async def drive(running: Running, call: Call, request: Request) -> Response | None:
     """Return the response of a request: hooks, endpoint, hooks.
 
     `None` when a mounted application has answered.
 
     Args:
-        app: The application.
+        running: The application.
         call: The request as the pipeline has it.
         request: The same as Python has it.
     """
-    request._app = app  # noqa: SLF001  # the doors make requests for the application
+    app = request._app = running.app  # noqa: SLF001  # the doors make requests for it
     try:
-        response = await _decided(app, call, request)
+        response = await _decided(running, call, request)
     except Exception as error:  # whatever a hook raised
         response = await _failed_outside(app, request, error)
     if response is None:
@@ -119,9 +137,9 @@ async def _failed_outside(app: Spikard, request: Request, error: Exception) -> R
     return made
 
 
-async def _decided(app: Spikard, call: Call, request: Request) -> Response | None:
+async def _decided(running: Running, call: Call, request: Request) -> Response | None:
     if call.next == "hooks":
-        early = await run_on_request(app.hooks["on_request"], request)
+        early = await run_on_request(running.app.hooks["on_request"], request)
         if early is not None:
             return early
         headers = request._headers  # noqa: SLF001  # None when no hook has looked
@@ -135,7 +153,7 @@ async def _decided(app: Spikard, call: Call, request: Request) -> Response | Non
     exchange = request._exchange  # noqa: SLF001  # of the doors
     if isinstance(exchange, AsgiExchange):
         if decision == "mounted":
-            return await _mounted(app, call, request, exchange)
+            return await _mounted(running, call, request, exchange)
         call.tell_route(exchange.scope)
     if decision != "handle":
         raise NotAvailableError(f"{decision!r} is not available behind this door yet")
@@ -144,7 +162,7 @@ async def _decided(app: Spikard, call: Call, request: Request) -> Response | Non
         body = await request.body() if call.wants_body else None
     except Exception as error:  # the body is too long, or the client has gone
         return await _failed(call, request, error)
-    slots = app._slots  # noqa: SLF001  # of the doors
+    slots = running.slots
     if not slots.is_limited:
         return await _called(call, request, body)
     if not await slots.enter():
@@ -166,15 +184,17 @@ def _set_limits(call: Call, request: Request) -> None:
 
 
 async def _mounted(
-    app: Spikard, call: Call, request: Request, exchange: AsgiExchange
+    running: Running, call: Call, request: Request, exchange: AsgiExchange
 ) -> Response | None:
     """Run a mounted application; return what to answer if it does not."""
     scope, headers = exchange.scope, request._headers  # noqa: SLF001  # None: no hook has looked
     _, application, _ = call.mount
-    if not await app._slots.enter():  # noqa: SLF001  # of the doors
+    if not await running.slots.enter():
         call.overload()
         return _response(*call.response())
-    answering = Answering(app, call, request, exchange, functools.partial(_give, call, exchange))
+    give = functools.partial(_give, call, exchange)
+    hooks = running.app.hooks["on_response"]
+    answering = Answering(hooks, running.slots, call, request, exchange, give)
     try:
         mount_scope(scope, call, None if headers is None else headers.raw)
         await application(scope, answering.receive, answering.send)
@@ -183,7 +203,7 @@ async def _mounted(
             request._failure = error  # noqa: SLF001  # nothing can be answered any more
             return None
         if not answering.is_too_long:
-            return await _failed_outside(app, request, error)
+            return await _failed_outside(running.app, request, error)
     finally:
         answering.leave()
     return answering.unfinished()
@@ -205,17 +225,17 @@ async def _failed(call: Call, request: Request, error: Exception) -> Response:
     return made
 
 
-async def drive_socket(app: Spikard, call: Call, socket: WebSocket) -> None:
+async def drive_socket(running: Running, call: Call, socket: WebSocket) -> None:
     """Run one WebSocket from its handshake to its end: hooks, policies, endpoint.
 
     Args:
-        app: The application.
+        running: The application.
         call: The handshake as the pipeline has it, begun as that of a WebSocket.
         socket: The same as Python has it.
     """
-    socket._app = app  # noqa: SLF001  # as in `drive`
+    app = socket._app = running.app  # noqa: SLF001  # as in `drive`
     try:
-        response = await _socket_decided(app, call, socket)
+        response = await _socket_decided(running, call, socket)
         if response is not None:
             hooks = app.hooks["on_response"]
             if hooks:
@@ -225,10 +245,10 @@ async def drive_socket(app: Spikard, call: Call, socket: WebSocket) -> None:
         await socket_failure(socket, error)
 
 
-async def _socket_decided(app: Spikard, call: Call, socket: WebSocket) -> Response | None:
+async def _socket_decided(running: Running, call: Call, socket: WebSocket) -> Response | None:
     """Run the endpoint, or return what refuses the handshake."""
     if call.next == "hooks":
-        early = await run_on_request(app.hooks["on_request"], socket)
+        early = await run_on_request(running.app.hooks["on_request"], socket)
         if early is not None:
             return early
         headers = socket._headers  # noqa: SLF001  # None when no hook has looked
@@ -242,10 +262,11 @@ async def _socket_decided(app: Spikard, call: Call, socket: WebSocket) -> Respon
             call.tell_route(peer.scope)
     if call.next != "websocket":
         # No WebSocket lives at this path: an ordinary request, whose answer is no handshake.
-        return await _decided(app, call, Request(call.head, Exchange(None), app))
+        request = Request(call.head, Exchange(None, running.forms), running.app)
+        return await _decided(running, call, request)
     socket._head = call.head  # noqa: SLF001  # now with the path's parameters
-    _, running = call.invoke(socket, None)
-    await running
+    _, ending = call.invoke(socket, None)
+    await ending
     return None
 
 
@@ -376,59 +397,58 @@ class Inner:
     A class, because middleware looks for an `async def __call__` to tell ASGI 3 from 2.
     """
 
-    __slots__ = ("_app", "_core")
+    __slots__ = ("_running",)
 
-    def __init__(self, app: Spikard, core: Core) -> None:
-        self._app = app
-        self._core = core
+    def __init__(self, running: Running) -> None:
+        self._running = running
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         kind = scope["type"]
         if kind == "http":
-            await _http(self._app, self._core, scope, receive, send)
+            await _http(self._running, scope, receive, send)
         elif kind == "websocket":
-            await _websocket(self._app, self._core, scope, receive, send)
+            await _websocket(self._running, scope, receive, send)
         elif kind == "lifespan":
-            await _lifespan(self._app, scope, receive, send)
+            await _lifespan(self._running.app, scope, receive, send)
         else:
             raise NotAvailableError(f"{kind} connections are not available")
 
 
-async def answer(app: Spikard, core: Core, head: RequestHead, exchange: AsgiExchange) -> Answered:
+async def answer(running: Running, head: RequestHead, exchange: AsgiExchange) -> Answered:
     """Run one request of an application without mounts through the whole pipeline, in this task."""
-    call = core.begin(head)
-    response = await _within_limits(app, call, Request(call.head, exchange, app), exchange)
+    call = running.core.begin(head)
+    request = Request(call.head, exchange, running.app)
+    response = await _within_limits(running, call, request, exchange)
     if response is None:
         raise RuntimeError("a mounted application answers by itself")
     return await _answered(call, response)
 
 
 async def _within_limits(
-    app: Spikard, call: Call, request: Request, exchange: AsgiExchange
+    running: Running, call: Call, request: Request, exchange: AsgiExchange
 ) -> Response | None:
     exchange.limit = call.max_body_bytes
     try:
         with Deadline(call.request_timeout) as exchange.deadline:
-            return await drive(app, call, request)
+            return await drive(running, call, request)
     except DeadlinePassedError:
         return _too_late()
 
 
-async def _http(app: Spikard, core: Core, scope: Scope, receive: Receive, send: Send) -> None:
-    scope["app"] = app
+async def _http(running: Running, scope: Scope, receive: Receive, send: Send) -> None:
+    scope["app"] = running.app
     try:
-        call = core.begin_scope(scope)
+        call = running.core.begin_scope(scope)
     except ValueError as error:  # the host let through what is no request
         await _refuse(send, str(error))
         return
-    slots = app._slots  # noqa: SLF001  # of the doors
-    if call.next == "handle" and not (call.wants_request or slots.is_limited):
-        await _http_quickly(app, call, scope, receive, send)
+    if call.next == "handle" and not (call.wants_request or running.slots.is_limited):
+        await _http_quickly(running, call, scope, receive, send)
         return
-    exchange = AsgiExchange(scope, receive, send)
-    request = Request(call.head, exchange, app)
-    response = await _within_limits(app, call, request, exchange)
+    exchange = AsgiExchange(scope, receive, send, running.forms)
+    request = Request(call.head, exchange, running.app)
+    response = await _within_limits(running, call, request, exchange)
     if response is not None:
         await _settle(call, request, exchange, response)
         return
@@ -439,7 +459,7 @@ async def _http(app: Spikard, core: Core, scope: Scope, receive: Receive, send: 
 
 
 async def _http_quickly(
-    app: Spikard, call: Call, scope: Scope, receive: Receive, send: Send
+    running: Running, call: Call, scope: Scope, receive: Receive, send: Send
 ) -> None:
     """Serve a request without hooks whose endpoint does not take the `Request`: none is made."""
     call.tell_route(scope)
@@ -448,15 +468,15 @@ async def _http_quickly(
     except ClientDisconnected:
         return
     except Exception as error:  # the request does not fit, or whatever the handler raised
-        exchange = AsgiExchange(scope, receive, send, is_complete=call.wants_body)
-        request = Request(call.head, exchange, app)
+        exchange = AsgiExchange(scope, receive, send, running.forms, is_complete=call.wants_body)
+        request = Request(call.head, exchange, running.app)
         response = await _slowly(call, request, exchange, error)
         await _settle(call, request, exchange, response)
         return
     if answered.stream is None:
         await _send(answered, scope, None, send)
     else:
-        exchange = AsgiExchange(scope, receive, send, is_complete=call.wants_body)
+        exchange = AsgiExchange(scope, receive, send, running.forms, is_complete=call.wants_body)
         await _send(answered, scope, exchange, send)
 
 
@@ -614,11 +634,12 @@ async def _body(receive: Receive, limit: int | None) -> bytes:
     return b"".join(chunks)
 
 
-async def _respond(app: Spikard, scope: Scope, send: Send, error: Exception) -> None:
+async def _respond(running: Running, scope: Scope, send: Send, error: Exception) -> None:
     """Answer an exception that middleware has raised."""
     head = _spikard.RequestHead.of_scope(scope)
-    request = Request(head, AsgiExchange(scope, _nothing, send), app)
-    response = await _failed_outside(app, request, error)
+    exchange = AsgiExchange(scope, _nothing, send, running.forms)
+    request = Request(head, exchange, running.app)
+    response = await _failed_outside(running.app, request, error)
     headers, body = response.raw_headers, response.body or b""
     headers = [*headers, (b"content-length", b"%d" % len(body))]
     start = {"type": "http.response.start", "status": response.status_code, "headers": headers}
@@ -634,17 +655,17 @@ async def _nothing() -> dict[str, Any]:
     return {"type": "http.disconnect"}
 
 
-async def _websocket(app: Spikard, core: Core, scope: Scope, receive: Receive, send: Send) -> None:
-    scope["app"] = app
+async def _websocket(running: Running, scope: Scope, receive: Receive, send: Send) -> None:
+    scope["app"] = running.app
     await receive()
     try:
-        call = core.begin_scope(scope)
+        call = running.core.begin_scope(scope)
     except ValueError:  # the host let through what is no request
         await send({"type": "websocket.close"})
         return
     peer = AsgiPeer(call, scope, receive, send)
-    socket = WebSocket(call.head, peer, app)
-    await drive_socket(app, call, socket)
+    socket = WebSocket(call.head, peer, running.app)
+    await drive_socket(running, call, socket)
     if peer.background is not None:
         await peer.background()
     failure: BaseException | None = getattr(socket, "_failure", None)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from spikard._deadline import Deadline
+    from spikard._forms import Forms
     from spikard._spikard import Sink, Source
 
 
@@ -20,12 +21,14 @@ class Exchange:
 
     Args:
         source: The server's end; `None` when the body was read for the endpoint.
+        forms: The server's limits of forms.
     """
 
-    __slots__ = ("_source",)
+    __slots__ = ("_source", "forms")
 
-    def __init__(self, source: Source | None) -> None:
+    def __init__(self, source: Source | None, forms: Forms | None = None) -> None:
         self._source = source
+        self.forms = forms
 
     async def body(self) -> bytes:
         """Return the whole body.
@@ -60,6 +63,7 @@ class AsgiExchange:
         scope: The server's scope, as middleware left it.
         receive: The server's `receive`.
         send: The server's `send`.
+        forms: The application's limits of forms.
         is_complete: The whole body has been received already.
 
     Attributes:
@@ -75,6 +79,7 @@ class AsgiExchange:
         "_taken",
         "_watch",
         "deadline",
+        "forms",
         "limit",
         "receive",
         "scope",
@@ -86,12 +91,14 @@ class AsgiExchange:
         scope: dict[str, Any],
         receive: Callable[[], Awaitable[dict[str, Any]]],
         send: Callable[[dict[str, Any]], Awaitable[None]],
+        forms: Forms | None = None,
         *,
         is_complete: bool = False,
     ) -> None:
         self.scope = scope
         self.receive = receive
         self.send = send
+        self.forms = forms
         self._gone = False
         self._is_complete = is_complete
         self._is_reading = False

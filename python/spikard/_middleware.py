@@ -17,6 +17,7 @@ from spikard.exceptions import RegistrationError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from spikard._forms import Forms
     from spikard.app import Spikard
     from spikard_asgi.application import Application, Receive, Scope, Send
 
@@ -87,11 +88,13 @@ class Pending:
     Attributes:
         error: The exception; `None` while nothing is pending.
         give: Sends the answer.
+        forms: The application's limits of forms, for the requests that middleware makes.
     """
 
-    __slots__ = ("error", "give")
+    __slots__ = ("error", "forms", "give")
 
-    def __init__(self) -> None:
+    def __init__(self, forms: Forms) -> None:
+        self.forms = forms
         self.error: BaseException | None = None
         self.give: Callable[[], Awaitable[None]] | None = None
 
@@ -101,6 +104,7 @@ class Outermost:
 
     Args:
         app: The application.
+        forms: Its limits of forms.
         inner: The application without its middleware.
         middleware: Outermost first.
         respond: ``await respond(scope, send, error)`` answers an exception of the middleware.
@@ -112,11 +116,13 @@ class Outermost:
     def __init__(
         self,
         app: Spikard,
+        forms: Forms,
         inner: Application,
         middleware: Sequence[Middleware],
         respond: Callable[[Scope, Send, Exception], Awaitable[None]],
     ) -> None:
         self._app = app
+        self._forms = forms
         self._respond = respond
         self._stack = inner
         for each in reversed(middleware):
@@ -134,7 +140,7 @@ class Outermost:
         if scope["type"] == "lifespan":
             await self._stack(scope, receive, send)
             return
-        pending = scope[PENDING] = Pending()
+        pending = scope[PENDING] = Pending(self._forms)
         is_answered = False
 
         async def watched(event: dict[str, Any]) -> None:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from spikard._exchange import AsgiExchange
     from spikard._slots import Slots
     from spikard._spikard import Call, Filter
-    from spikard.app import Spikard
     from spikard.datastructures import Request
     from spikard_asgi.application import Receive, Scope, Send
 
@@ -57,7 +56,7 @@ def mount_scope(scope: Scope, call: Call, headers: list[tuple[bytes, bytes]] | N
     """
     prefix, application, state = call.mount
     head = call.head
-    root_path: str = scope.get("root_path", "").rstrip("/")
+    root_path: str = head.root_path.rstrip("/")
     path: str = scope["path"]
     if root_path and path != root_path and not path.startswith(root_path + "/"):
         # ASGI: `path` has the `root_path`; not every host sees to it.
@@ -84,7 +83,8 @@ class Answering:
     The head is held back until the body begins, so that a failure before can still be answered.
 
     Args:
-        app: The application around the mount, in which the mount has a place.
+        hooks: `on_response` of the application around the mount.
+        slots: Those of that application: the mount has a place in them.
         call: The request as the pipeline has it.
         request: The same as Python has it.
         exchange: The request's connection.
@@ -93,7 +93,8 @@ class Answering:
 
     def __init__(
         self,
-        app: Spikard,
+        hooks: list[Any],
+        slots: Slots,
         call: Call,
         request: Request,
         exchange: AsgiExchange,
@@ -102,8 +103,8 @@ class Answering:
         self.is_started = False
         self.is_complete = False
         self.is_too_long = False
-        self._hooks = app.hooks["on_response"]
-        self._slots: Slots | None = app._slots  # noqa: SLF001  # of the doors
+        self._hooks = hooks
+        self._slots: Slots | None = slots
         self._call = call
         self._request = request
         self._exchange = exchange

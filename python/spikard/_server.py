@@ -61,13 +61,17 @@ class Server:
         self._config = config
         self._sockets = sockets
         self._reactor = reactor
-        core = _core(application, config, counts)
-        self._application, self._native = single_callable(application), core
-        if core is not None and is_spikard(application) and application.middleware:
-            from spikard._door import asgi_application
+        self._native: Core | None
+        if is_spikard(application):
+            from spikard._door import asgi_application, compiled
 
-            # In the place of the native path: middleware stands around everything.
-            self._application, self._native = asgi_application(application, core), None
+            running = compiled(application, config, counts)
+            # For the lifespan; with middleware, which stands around everything, for all.
+            self._application = asgi_application(running)
+            self._native = None if application.middleware else running.core
+        else:
+            self._application = single_callable(application)
+            self._native = _policies_around(self._application, config, counts)
         self._lifespan = Lifespan(self._application, mode=config.lifespan)
         self._server: AsgiServer | NativeServer | None = None
 
@@ -93,7 +97,6 @@ class Server:
             as_coroutine=as_coroutine,
             log=log_failure,
             config=config,
-            root_path=self._config.root_path,
             state=state,
             access_log=access,
         )
@@ -143,9 +146,9 @@ def _callable_for(application: Any, config: ServerConfig) -> Application:
     """Return the ASGI callable of an application, a `Spikard` one under this configuration."""
     if not is_spikard(application):
         return single_callable(application)
-    from spikard import _door
+    from spikard._door import asgi_application, compiled
 
-    return _door.asgi_application(application, _door.make_core(application, config))
+    return asgi_application(compiled(application, config))
 
 
 def is_spikard(application: Any) -> bool:
@@ -154,16 +157,14 @@ def is_spikard(application: Any) -> bool:
     return module is not None and isinstance(application, module.Spikard)
 
 
-def _core(application: Any, config: ServerConfig, counts: int | None) -> Core | None:
-    """Compile what policies stand around: a `Spikard` application, or any other if one asks."""
-    if is_spikard(application):
-        from spikard._door import make_core
-
-        return make_core(application, config, counts)
+def _policies_around(
+    application: Application, config: ServerConfig, counts: int | None
+) -> Core | None:
+    """Compile the policies around an application of others, if the configuration has any."""
     if not config.has_policies():
         return None
     core = _spikard.Core(config.to_json(), counts=counts)
-    core.add_mount("", single_callable(application), foreign=True)
+    core.add_mount("", application, foreign=True)
     return core
 
 

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Literal, TypeAlias, final
 
 from spikard._endpoint import RouteSpec
+from spikard._forms import Forms
 from spikard.datastructures import Request
 from spikard.responses import Response
 
@@ -73,7 +74,6 @@ class AsgiServer:
         as_coroutine: Callable[[Awaitable[Any]], Any],
         log: Callable[[Any], None],
         config: bytes,
-        root_path: str,
         state: dict[str, Any] | None = None,
         access_log: int | Callable[..., None] | None = None,
     ) -> AsgiServer: ...
@@ -107,7 +107,9 @@ class NativeServer:
 class Core:
     """An application's routes and policies: filled route by route, then only used."""
 
-    def __new__(cls, config: bytes, *, counts: int | None = None) -> Core: ...
+    def __new__(
+        cls, config: bytes, *, counts: int | None = None, forms: Forms | None = None
+    ) -> Core: ...
     def add_route(self, spec: RouteSpec) -> None:
         """Add a route. Raises RouteError for a bad template or a conflict."""
     def add_mount(

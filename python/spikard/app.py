@@ -53,13 +53,14 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from spikard._door import Running
     from spikard._endpoint import Compiled
-    from spikard._forms import Forms
     from spikard._plan import Plan
     from spikard._result import Result
     from spikard._signature import Parameter
     from spikard.config import ServerConfig
     from spikard.middleware import PolicyMiddleware
+    from spikard_asgi.application import Application
 
 __all__ = ["Spikard"]
 
@@ -111,7 +112,6 @@ class Spikard(Router):
         self.dependency_overrides = Overrides(self._thaw)
         self.singletons = Singletons(self._providers)
         self.detached = Detached()
-        self.forms: Forms | None = None  # of the server that runs it
         self.mounts: list[Mount] = []
         self.directories: list[tuple[str, StaticFiles]] = []
         self.middleware: list[Middleware] = []
@@ -126,11 +126,10 @@ class Spikard(Router):
         self._shapes: dict[tuple[str, str], str] = {}
         self._routes: list[BoundRoute] | None = None
         self._frozen: list[RouteSpec] | None = None
-        self._made_core: Any = None
-        self._made_asgi: Any = None
+        self._made: Running | None = None
+        self._made_asgi: Application | None = None
         self._needs_lifespan: bool | None = None
         self._life = Life(self._lifespan)
-        self._slots: Any = None
         self._made_openapi: tuple[Any, dict[str, Any]] | None = None
         for each in reversed(middleware):
             self.add_middleware(each)
@@ -406,33 +405,27 @@ class Spikard(Router):
     def _thaw(self) -> None:
         self._frozen = None
         self._routes = None
-        self._made_core = None
+        self._made = None
         self._made_asgi = None
         self._needs_lifespan = None
         self._made_openapi = None
 
-    def _core(self) -> Any:
-        """Return the Rust core with every route added; made once per frozen state."""
-        if self._frozen is None or self._made_core is None:
-            from spikard._door import make_core
+    def _running(self) -> Running:
+        """Return the application under its own configuration; made once per frozen state."""
+        if self._frozen is None or self._made is None:
+            from spikard._door import compiled
             from spikard.config import ServerConfig
 
-            # A server that runs the application, and drives its lifespan through this, has its own.
-            forms, slots = self.forms, self._slots
-            self._made_core = make_core(self, self.config or ServerConfig())
-            if forms is not None:
-                self.forms, self._slots = forms, slots
-        core: Any = self._made_core
-        return core
+            self._made = compiled(self, self.config or ServerConfig())
+        return self._made
 
-    def _asgi(self) -> Any:
+    def _asgi(self) -> Application:
         """Return the application as ASGI, middleware included; made once per frozen state."""
         if self._frozen is None or self._made_asgi is None:
             from spikard._door import asgi_application
 
-            self._made_asgi = asgi_application(self, self._core())
-        made: Any = self._made_asgi
-        return made
+            self._made_asgi = asgi_application(self._running())
+        return self._made_asgi
 
     def _providers(self) -> dict[Any, Provide]:
         table = dict(self._provided)

@@ -562,6 +562,11 @@ class ServerConfig(Config):
         Seconds("Time for a whole request in the application", optional=True),
         "Requests and responses",
     )
+    cancel_abandoned_streams: bool = knob(
+        False,
+        Switch("Cancel ASGI applications that wait in a response whose client has left"),
+        "Requests and responses",
+    )
     enable_request_id: bool = knob(
         True,
         Switch("Give each request an x-request-id", flag="--request-id"),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from spikard._forms import Forms
     from spikard.app import Spikard
 
 __all__ = [
@@ -137,6 +138,11 @@ class RequestHead(Protocol):
 
 class Exchange(Protocol):
     """The rest of a request: its body and its connection."""
+
+    @property
+    def forms(self) -> Forms | None:
+        """The limits of forms, None for the defaults."""
+        ...
 
     async def body(self) -> bytes:
         """Return the whole body."""
@@ -627,7 +633,7 @@ class Request:
         if self._form is None:
             content_type = self.headers.get("content-type", "")
             media = content_type.partition(";")[0].strip().lower()
-            forms = None if self._app is None else self._app.forms
+            forms = self._exchange.forms
             if media == "application/x-www-form-urlencoded":
                 body = await self.body()
                 pairs = (

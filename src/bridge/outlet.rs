@@ -125,6 +125,14 @@ impl Outlet {
         self.state.get() == State::Gone
     }
 
+    /// Whether a producer waits for room, and so will hear that the peer has gone.
+    pub(crate) fn is_awaited(&self, py: Python<'_>) -> bool {
+        let producers = self.producers.borrow();
+        producers
+            .iter()
+            .any(|producer| awaitable::is_awaited(producer.bind(py)))
+    }
+
     /// Gives bytes or a file to the connection.
     pub(crate) fn push(&self, piece: impl Into<Piece>) {
         let piece = piece.into();
@@ -319,10 +327,10 @@ impl Drop for OutletBody {
             outlet.state.set(State::Gone);
             outlet.pieces.borrow_mut().clear();
             outlet.queued.set(0);
-            outlet.release_producers();
             if let Some(driven) = driven {
                 driven.peer_gone();
             }
+            outlet.release_producers();
         }
     }
 }

@@ -8,7 +8,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::asgi::AsgiApplication;
+use super::asgi::{ApplicationFields, AsgiApplication};
 use super::confined::Confined;
 use super::control;
 use super::descriptor::duplicate;
@@ -35,19 +35,27 @@ impl AsgiServer {
     /// `config` is `ServerConfig.to_json()`; `access_log` a descriptor to write lines to, or a
     /// function that takes a `str` of whole lines.
     #[new]
-    #[pyo3(signature = (application, *, as_coroutine, log, config, root_path, state=None, access_log=None))]
+    #[pyo3(signature = (application, *, as_coroutine, log, config, state=None, access_log=None))]
     fn new(
         application: Py<PyAny>,
         as_coroutine: Py<PyAny>,
         log: Py<PyAny>,
         config: &[u8],
-        root_path: &str,
         state: Option<Py<PyDict>>,
         access_log: Option<Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
         let (stop, receiver) = shutdown::channel();
         let websocket = websocket(config, receiver)?;
-        let app = AsgiApplication::new(application, as_coroutine, log, root_path, state, websocket);
+        let fields = ApplicationFields::from_json(config)?;
+        let app = AsgiApplication::new(
+            application,
+            as_coroutine,
+            log,
+            &fields.root_path,
+            state,
+            websocket,
+        )
+        .cancelling_abandoned(fields.cancel_abandoned_streams);
         Ok(Self(Confined::new(server(app, config, stop, access_log)?)))
     }
 

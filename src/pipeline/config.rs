@@ -151,6 +151,7 @@ const OTHER_FIELDS: &[&str] = &[
     "access_log",
     "backlog",
     "body_timeout",
+    "cancel_abandoned_streams",
     "fd",
     "graceful_shutdown",
     "grpc_max_metadata_size",

@@ -80,6 +80,8 @@ class Head:
 class Exchange:
     """A request's body, all there at once."""
 
+    forms = None
+
     def __init__(self, body: bytes) -> None:
         self._body = body
 

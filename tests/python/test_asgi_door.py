@@ -9,8 +9,11 @@ import os
 import threading
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from msgspec import Struct
+from starlette.middleware.gzip import GZipMiddleware
+from tests.python.doors import DOORS, in_process, our_server
 
 from spikard import (
     FileResponse,
@@ -20,7 +23,9 @@ from spikard import (
     Spikard,
     StreamingResponse,
     WebSocket,
+    _spikard,
 )
+from spikard._server import serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -524,3 +529,76 @@ def test_no_thread_is_started():
         assert before == (len(os.listdir("/proc/self/task")), threading.active_count())
 
     asyncio.run(main())
+
+
+class CountedCore:
+    """Stands for `Core`, and counts how many were made."""
+
+    def __init__(self, real: Any) -> None:
+        self.made = 0
+        self._real = real
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        self.made += 1
+        return self._real(*args, **options)
+
+
+@pytest.mark.parametrize("has_middleware", [False, True], ids=["plain", "middleware"])
+@pytest.mark.parametrize("door", DOORS)
+def test_application_is_compiled_once(door, has_middleware, monkeypatch):
+    core = CountedCore(_spikard.Core)
+    monkeypatch.setattr(_spikard, "Core", core)
+    app = Spikard(ServerConfig())
+    app.on_startup(lambda: None)
+
+    @app.get("/")
+    async def index() -> int:
+        return 1
+
+    if has_middleware:
+        app.add_middleware(GZipMiddleware)
+    with door(app) as client:
+        assert client.get("/").json() == 1
+        assert client.get("/").json() == 1
+    assert core.made == 1
+
+
+def test_application_is_compiled_once_beside_another_loop(monkeypatch):
+    uvloop = pytest.importorskip("uvloop")
+    core = CountedCore(_spikard.Core)
+    monkeypatch.setattr(_spikard, "Core", core)
+    app = Spikard(ServerConfig(port=0))
+    app.on_startup(lambda: None)
+
+    @app.get("/")
+    async def index() -> int:
+        return 1
+
+    async def main() -> Any:
+        ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        serving = asyncio.ensure_future(serve(app, app.config, ready.set_result))
+        async with httpx.AsyncClient(timeout=PATIENCE) as client:
+            answer = await client.get(await ready)
+        serving.cancel()
+        await asyncio.wait([serving])
+        return answer.json()
+
+    loop = uvloop.new_event_loop()
+    try:
+        assert loop.run_until_complete(main()) == 1
+    finally:
+        loop.close()
+    assert core.made == 1
+
+
+def test_limits_of_one_door_are_not_those_of_another():
+    app = Spikard(ServerConfig(max_form_parts=1))
+
+    @app.post("/form")
+    async def form(request: Request) -> int:
+        return len(await request.form())
+
+    body = {"content": "a=1&b=2", "headers": {"content-type": "application/x-www-form-urlencoded"}}
+    with our_server(app, ServerConfig()) as server, in_process(app) as client:
+        answers = [each.post("/form", **body) for each in (client, server, client)]
+    assert [each.status_code for each in answers] == [413, 200, 413]

@@ -549,6 +549,7 @@ print("seen")
 """
 
 
+@pytest.mark.timeout(120)  # a second interpreter imports much
 def test_sentry_sees_the_exception_once_and_names_the_handler():
     # In a process of its own: `sentry_sdk.init` changes the interpreter for good.
     done = subprocess.run(

@@ -146,6 +146,26 @@ def test_root_path_of_the_server_stands_before_the_mounts(door, way):
 
 
 @every_door
+@every_way
+def test_configured_root_path_is_cut_off_and_stands_before_the_mounts(door, way):
+    app = way(Spikard())
+
+    @app.get("/own")
+    async def own(request: Request) -> list[str]:
+        return [request.root_path, request.path]
+
+    app.mount("/old", shown)
+    with door(app, ServerConfig(root_path="/api")) as client:
+        # Behind a proxy that has cut it off, and behind one that has not.
+        for prefix in ("", "/api"):
+            assert client.get(f"{prefix}/own").json() == ["/api", "/own"]
+            seen = client.get(f"{prefix}/old/x").json()
+            assert seen["root_path"] == "/api/old"
+            assert seen["path"] == seen["raw_path"] == "/api/old/x"
+        assert client.get("/apix/own").status_code == 404
+
+
+@every_door
 def test_spikard_application_inside_another(door):
     inner = Spikard()
 

@@ -133,10 +133,11 @@ class NativeTransport(AsgiTransport):
             server=SERVER,
         )
         upload = _Upload(outgoing)
-        exchange = AsgiExchange(self._scope(outgoing), upload.receive, _ignore)
-        core = self._spikard._core()  # noqa: SLF001 - made once
+        running = self._spikard._running()  # noqa: SLF001 - made once
+        scope = self._scope(outgoing)
+        exchange = AsgiExchange(scope, upload.receive, _ignore, running.forms)
         try:
-            answered = await answer(self._spikard, core, head, exchange)
+            answered = await answer(running, head, exchange)
         except BaseException:
             await upload.close()
             raise

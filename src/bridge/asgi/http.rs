@@ -54,9 +54,10 @@ struct Cycle {
     /// The application has been given the whole body.
     body_given: Cell<bool>,
     gone: Cell<bool>,
-    /// The application's task, if it waits and there is a time limit.
+    /// The application's task, if it waits and might be cancelled.
     task: RefCell<Option<Py<PyAny>>>,
-    is_limited: bool,
+    /// There is a time limit, or an abandoned stream is cancelled.
+    is_cancellable: bool,
 }
 
 /// Serves one request. At the time limit its application is cancelled, and the answer is 408.
@@ -74,6 +75,7 @@ pub(in crate::bridge) fn serve<E: Exchange>(
         trailers: capabilities.trailers,
         early_hints: capabilities.early_hints,
     };
+    let app_cancels = app.cancels_abandoned;
     let cycle = Rc::new(Cycle {
         core,
         app,
@@ -87,7 +89,7 @@ pub(in crate::bridge) fn serve<E: Exchange>(
         body_given: Cell::new(false),
         gone: Cell::new(false),
         task: RefCell::new(None),
-        is_limited: limit.is_some(),
+        is_cancellable: limit.is_some() || app_cancels,
     });
     cycle.start(head, capabilities);
     cycle.is_starting.set(false);
@@ -159,7 +161,7 @@ impl Cycle {
             match Tasks::start(&self.core, &coroutine) {
                 Started::Finished(result) => self.ended(py, key, &result),
                 Started::Waiting(task) => {
-                    if self.is_limited {
+                    if self.is_cancellable {
                         self.task.replace(Some(task.object(py)));
                     }
                     let cycle = Rc::clone(self);
@@ -189,9 +191,10 @@ impl Cycle {
     /// The application has returned or raised.
     fn ended(&self, py: Python<'_>, key: Key, result: &PyResult<Py<PyAny>>) {
         CYCLES.with(|cycles| cycles.remove(key));
+        self.task.take();
         let unfinished = self.responder.borrow().finish();
         match result {
-            // Cancelled with its connection cut, at the end of the server: nobody's mistake.
+            // Cancelled with its connection cut: nobody's mistake.
             Err(error) if self.gone.get() && is_cancelled(py, error) => {}
             Err(error) => self.app.log_exception(py, error),
             Ok(_) if self.gone.get() => {}
@@ -223,7 +226,7 @@ impl Cycle {
         self.tell_receivers(py);
     }
 
-    /// Cancels the application, which is too late.
+    /// Cancels the application, for which nobody waits any more.
     fn cancel(&self) {
         self.gone.set(true);
         if let Some(task) = self.task.take() {
@@ -419,11 +422,30 @@ impl Driven for Cycle {
         if self.gone.replace(true) {
             return;
         }
-        Python::attach(|py| self.tell_receivers(py));
+        Python::attach(|py| {
+            let is_abandoned = self.app.cancels_abandoned && self.is_abandoned(py);
+            self.tell_receivers(py);
+            if is_abandoned {
+                self.cancel();
+            }
+        });
     }
 }
 
 impl Cycle {
+    /// Whether a response has begun, is not complete, and the application waits for something else
+    /// than the connection: it would never hear that the peer has gone.
+    fn is_abandoned(&self, py: Python<'_>) -> bool {
+        let outlet = self.outlet.borrow();
+        let has_begun = outlet.as_ref().is_some_and(|outlet| !outlet.is_awaited(py));
+        let receivers = self.receivers.borrow();
+        has_begun
+            && !self.responder.borrow().is_complete()
+            && !receivers
+                .iter()
+                .any(|receiver| awaitable::is_awaited(receiver.bind(py)))
+    }
+
     /// The next `receive` call that was not cancelled.
     fn awaited_receiver<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
         loop {

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use ::http::Response;
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -20,6 +21,22 @@ use super::websocket::Settings as WebSocketSettings;
 use crate::message::body::ResponseBody;
 use crate::message::head::Head;
 use crate::server::{Answer, Application, Called, Exchange, Fault};
+
+/// What of the configuration is no policy and yet concerns requests.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+pub(super) struct ApplicationFields {
+    pub(super) root_path: String,
+    pub(super) cancel_abandoned_streams: bool,
+}
+
+impl ApplicationFields {
+    /// From `ServerConfig.to_json()`.
+    pub(super) fn from_json(config: &[u8]) -> PyResult<Self> {
+        serde_json::from_slice(config)
+            .map_err(|error| PyValueError::new_err(format!("config: {error}")))
+    }
+}
 
 /// An ASGI application and what the server needs to run it.
 pub(super) struct AsgiApplication {
@@ -33,6 +50,8 @@ pub(super) struct AsgiApplication {
     websocket: WebSocketSettings,
     /// What the client hears when the application has failed; the log knows more.
     failure: fn() -> Response<ResponseBody>,
+    /// Whether one that waits in a response whose client has left is cancelled.
+    cancels_abandoned: bool,
 }
 
 impl AsgiApplication {
@@ -52,7 +71,14 @@ impl AsgiApplication {
             scope: scope::Settings::new(root_path, state),
             websocket,
             failure: http::internal_server_error,
+            cancels_abandoned: false,
         }
+    }
+
+    /// With `ServerConfig.cancel_abandoned_streams`.
+    pub(super) fn cancelling_abandoned(mut self, cancels: bool) -> Self {
+        self.cancels_abandoned = cancels;
+        self
     }
 
     /// Mounted below `prefix` in an application that is served under the root path.

@@ -53,11 +53,7 @@ impl NativeApplication {
         let mounts = mounts.collect::<PyResult<Vec<_>>>()?;
         let mount_door = native.mount_door.as_ref().map(|door| {
             let state = state.map(|state| state.clone_ref(py));
-            Rc::new(
-                native
-                    .names
-                    .application(py, door, &native.root_path, state, websocket.clone()),
-            )
+            Rc::new(native.application(py, door, state, websocket.clone()))
         });
         let slots = Slots::new(native.pipeline.concurrency()).map(Rc::new);
         Ok(Self {
@@ -72,6 +68,27 @@ impl NativeApplication {
     fn mount(&self, id: RouteId) -> Option<Rc<AsgiApplication>> {
         let mount = self.mounts.iter().find(|(known, _)| *known == id)?;
         Some(Rc::clone(&mount.1))
+    }
+}
+
+impl Native {
+    /// An ASGI application below this one as our server calls it.
+    pub(super) fn application(
+        &self,
+        py: Python<'_>,
+        callable: &Py<PyAny>,
+        state: Option<Py<PyDict>>,
+        websocket: Settings,
+    ) -> AsgiApplication {
+        AsgiApplication::new(
+            callable.clone_ref(py),
+            self.names.as_coroutine.clone_ref(py),
+            self.names.log.clone_ref(py),
+            &self.root_path,
+            state,
+            websocket,
+        )
+        .cancelling_abandoned(self.cancels_abandoned)
     }
 }
 
@@ -206,7 +223,7 @@ impl NativeApplication {
 }
 
 /// Takes the root path off a target that still has it: a proxy in front may have cut it off.
-fn cut_root_path(head: &mut Head, root_path: &str) {
+pub(super) fn cut_root_path(head: &mut Head, root_path: &str) {
     if root_path.is_empty() {
         return;
     }

@@ -14,6 +14,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
+use super::application::cut_root_path;
 use super::arguments;
 use super::endpoint::Endpoint;
 use super::file::{FilePieces, first_piece, open};
@@ -71,6 +72,22 @@ impl Call {
             root_path,
             inner: Mutex::new(Inner { head, ticket, next }),
         }
+    }
+
+    /// A request of a host; where it names no root path, that of the configuration counts.
+    pub(super) fn hosted(
+        native: Arc<Native>,
+        mut head: Head,
+        root_path: &str,
+        is_websocket: bool,
+    ) -> Self {
+        let root_path = if root_path.is_empty() {
+            cut_root_path(&mut head, &native.root_path);
+            Arc::clone(&native.root_path)
+        } else {
+            root_path.into()
+        };
+        Self::new(native, head, root_path, is_websocket)
     }
 
     fn with<T>(&self, work: impl FnOnce(&mut Inner) -> T) -> T {

@@ -15,6 +15,7 @@ use super::head::RequestHead;
 use super::host_scope;
 use super::mounted::Mount;
 use super::{Names, Native, Target};
+use crate::bridge::asgi::ApplicationFields;
 use crate::bridge::{errors, shared_counts};
 use crate::message::head::Head;
 use crate::pipeline::{Pipeline, PolicyConfig, RouteId, RouteOptions, Surroundings};
@@ -39,24 +40,18 @@ struct Filling {
     socket_driver: Option<Py<PyAny>>,
     mounts: Vec<RouteId>,
     mount_door: Option<Py<PyAny>>,
-}
-
-/// What of the configuration is no policy and yet concerns requests.
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct ServerFields {
-    root_path: String,
+    cancels_abandoned: bool,
+    forms: Option<Py<PyAny>>,
 }
 
 #[pymethods]
 impl Core {
     /// `config` is `ServerConfig.to_json()`; `counts` is a descriptor of `COUNTS_BYTES` of memory in
-    /// which the workers count requests together.
+    /// which the workers count requests together; `forms` are the limits of forms.
     #[new]
-    #[pyo3(signature = (config, *, counts=None))]
-    fn new(config: &[u8], counts: Option<RawFd>) -> PyResult<Self> {
-        let server: ServerFields = serde_json::from_slice(config)
-            .map_err(|error| PyValueError::new_err(format!("config: {error}")))?;
+    #[pyo3(signature = (config, *, counts=None, forms=None))]
+    fn new(config: &[u8], counts: Option<RawFd>, forms: Option<Py<PyAny>>) -> PyResult<Self> {
+        let server = ApplicationFields::from_json(config)?;
         let root_path = server.root_path.trim_end_matches('/').into();
         let policies = PolicyConfig::from_json(config)
             .map_err(|error| PyValueError::new_err(error.to_string()))?;
@@ -73,6 +68,8 @@ impl Core {
             socket_driver: None,
             mounts: Vec::new(),
             mount_door: None,
+            cancels_abandoned: server.cancel_abandoned_streams,
+            forms,
         };
         Ok(Self {
             state: Mutex::new(State::Filling(Box::new(filling))),
@@ -181,23 +178,16 @@ impl Core {
     /// Begins a request that comes from no socket and no ASGI server.
     fn begin(&self, py: Python<'_>, head: &RequestHead) -> PyResult<Call> {
         let native = self.native(py)?;
-        let root_path = match head.root_path() {
-            "" => Arc::clone(&native.root_path),
-            given => given.into(),
-        };
-        Ok(Call::new(native, Head::clone(&head.head), root_path, false))
+        let given = head.root_path();
+        Ok(Call::hosted(native, Head::clone(&head.head), given, false))
     }
 
     /// Begins a request, or the handshake of a WebSocket, of another ASGI server.
     fn begin_scope(&self, scope: &Bound<'_, PyDict>) -> PyResult<Call> {
         let native = self.native(scope.py())?;
         let foreign = host_scope::read(scope)?;
-        let root_path = match foreign.root_path.as_str() {
-            "" => Arc::clone(&native.root_path),
-            given => given.into(),
-        };
-        let is_websocket = foreign.is_websocket;
-        Ok(Call::new(native, foreign.head, root_path, is_websocket))
+        let (given, is_websocket) = (&foreign.root_path, foreign.is_websocket);
+        Ok(Call::hosted(native, foreign.head, given, is_websocket))
     }
 }
 
@@ -226,6 +216,8 @@ impl Core {
                     socket_driver: filling.socket_driver,
                     mounts: filling.mounts,
                     mount_door: filling.mount_door,
+                    cancels_abandoned: filling.cancels_abandoned,
+                    forms: filling.forms,
                 });
                 *state = State::Frozen(Arc::clone(&native));
                 Ok(native)

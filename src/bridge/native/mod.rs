@@ -56,6 +56,9 @@ pub(crate) struct Native {
     mounts: Vec<RouteId>,
     /// What is called for every request to a mount instead, when Python has a say around them.
     mount_door: Option<Py<PyAny>>,
+    cancels_abandoned: bool,
+    /// The limits of forms, which every `Exchange` has.
+    forms: Option<Py<PyAny>>,
 }
 
 /// What a path leads to.

@@ -47,10 +47,8 @@ impl Mount {
                 Some(state.unbind())
             }
         };
-        let names = &native.names;
-        let websocket = websocket.clone();
-        let application = names
-            .application(py, &self.application, &native.root_path, state, websocket)
+        let application = native
+            .application(py, &self.application, state, websocket.clone())
             .below(&self.prefix);
         Ok(if self.is_foreign {
             application

@@ -1,10 +1,7 @@
 //! What the bridge needs of `spikard`'s Python side.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyType};
-
-use crate::bridge::asgi::AsgiApplication;
-use crate::bridge::websocket::Settings;
+use pyo3::types::PyType;
 
 /// The classes and functions, looked up once when the application is frozen.
 pub(super) struct Names {
@@ -41,26 +38,5 @@ impl Names {
             as_coroutine: name("spikard_asgi.application", "as_coroutine")?,
             log: name("spikard_asgi.application", "log_failure")?,
         })
-    }
-}
-
-impl Names {
-    /// An ASGI application as our server calls it.
-    pub(super) fn application(
-        &self,
-        py: Python<'_>,
-        callable: &Py<PyAny>,
-        root_path: &str,
-        state: Option<Py<PyDict>>,
-        websocket: Settings,
-    ) -> AsgiApplication {
-        AsgiApplication::new(
-            callable.clone_ref(py),
-            self.as_coroutine.clone_ref(py),
-            self.log.clone_ref(py),
-            root_path,
-            state,
-            websocket,
-        )
     }
 }

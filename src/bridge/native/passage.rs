@@ -289,7 +289,10 @@ impl Passage {
             Some(inlet) => Some(Bound::new(py, inlet.source())?),
             None => None,
         };
-        let exchange = names.exchange.bind(py).call1((source,))?;
+        let exchange = names
+            .exchange
+            .bind(py)
+            .call1((source, &self.native.forms))?;
         names
             .request
             .bind(py)

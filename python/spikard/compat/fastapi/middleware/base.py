@@ -103,10 +103,13 @@ class _Inner:
 def request_of(scope: Any, receive: Any, send: Any) -> Request:
     """Return the request of an ASGI scope."""
     from spikard._exchange import AsgiExchange
+    from spikard._middleware import PENDING
     from spikard._spikard import RequestHead
 
+    pending = scope.get(PENDING)
+    forms = None if pending is None else pending.forms
     head = RequestHead.of_scope(scope)
-    return Request(head, AsgiExchange(scope, receive, send), scope.get("app"))
+    return Request(head, AsgiExchange(scope, receive, send, forms), scope.get("app"))
 
 
 def _replayed(request: Request, receive: Any) -> Any:
