@@ -259,7 +259,7 @@ async fn close(mut transport: Transport, status: Option<StatusCode>, peer_closed
 }
 
 /// A protocol error is a bare status line: nothing of it is known to be understood.
-fn status_line(status: StatusCode) -> BytesMut {
+pub(super) fn status_line(status: StatusCode) -> BytesMut {
     let reason = status.canonical_reason().unwrap_or_default();
     let code = status.as_str();
     BytesMut::from(
