@@ -21,6 +21,7 @@ from conformance.http2_client import (
     ACK,
     CONTINUATION,
     DATA,
+    ENABLE_CONNECT_PROTOCOL,
     END_HEADERS,
     END_STREAM,
     FLOW_CONTROL_ERROR,
@@ -35,10 +36,11 @@ from conformance.http2_client import (
     SETTINGS,
     WINDOW_UPDATE,
     Http2,
+    WebSocketStream,
     frame,
     pseudo,
 )
-from conformance.verdict import check, equal
+from conformance.verdict import NotApplicableError, check, equal
 
 if TYPE_CHECKING:
     from conformance.trial import Trial
@@ -350,3 +352,26 @@ def hpack_forms(trial: Trial) -> None:
     fields = [pair for pair in trial.seen("scope")["headers"] if pair[0].startswith(b"x")]
     expected = [(b"xa", b"1"), (b"xb", b"2"), (b"xc", b"3"), (b"xa", b"1")]
     equal(sorted(map(tuple, fields)), sorted(expected), "fields")
+
+
+@case("D27", "extended CONNECT: WebSocket works, another protocol is refused")
+def extended_connect(trial: Trial) -> None:
+    client = Http2(trial)
+    if not client.settings.get(ENABLE_CONNECT_PROTOCOL):
+        raise NotApplicableError("SETTINGS_ENABLE_CONNECT_PROTOCOL is not sent")
+    stream = WebSocketStream(client, "ws-echo")
+    stream.text("over h2")
+    equal(stream.text_received(), "over h2", "message")
+    connect = pseudo(trial.target("scope"), method="CONNECT")
+    for name, fields in (
+        ("another protocol", [*connect, (":protocol", "connect-udp")]),
+        ("no protocol", connect),
+        (
+            "no path",
+            [pair for pair in connect if pair[0] != ":path"] + [(":protocol", "websocket")],
+        ),
+    ):
+        found = client.ending(client.send_fields(fields))
+        refused = found[:1] in ("4", "5") and found != "500"
+        check(refused or found.startswith("reset"), f"{name} ends with {found}")
+    client.alive()
