@@ -99,7 +99,8 @@ async fn serve_http1<A: Application>(
                 status,
                 peer_closed,
             } => {
-                close(transport, status, peer_closed).await;
+                // Boxed for the same reason.
+                Box::pin(close(transport, status, peer_closed)).await;
                 return;
             }
             Outcome::Cut => return,
