@@ -21,7 +21,7 @@ use super::http1::Batch;
 use super::limits::Limits;
 use super::planted;
 use super::room::{self, Spare};
-use super::shutdown::{Cause, Stop, StopSender};
+use super::shutdown::{Stop, StopSender};
 use super::tls::{TlsAcceptor, TlsError};
 use super::transport::Transport;
 use super::watch::Watch;
@@ -180,8 +180,8 @@ impl<A: Application> Server<A> {
 
     /// Stops: closes the listeners, lets requests in flight finish for up to `grace`, then cuts
     /// what is left. Returns how many connections were cut.
-    pub async fn stop(&self, grace: Duration, cause: Cause) -> usize {
-        self.begin_stop(cause);
+    pub async fn stop(&self, grace: Duration) -> usize {
+        self.begin_stop();
         let _ = tokio::time::timeout(grace, self.all_ended()).await;
         let cut = self.watch.len();
         self.cut();
@@ -197,18 +197,18 @@ impl<A: Application> Server<A> {
     }
 
     /// Closes the listeners and tells connections to finish.
-    pub fn begin_stop(&self, cause: Cause) {
+    pub fn begin_stop(&self) {
         self.stopping.set(true);
         for listener in self.listeners.take() {
             listener.abort();
         }
         self.watch.stop(Stop::Graceful);
-        self.stop.send_for(Stop::Graceful, cause);
+        self.stop.send(Stop::Graceful);
     }
 
     /// Cuts everything.
     pub fn stop_now(&self) {
-        self.begin_stop(Cause::Shutdown);
+        self.begin_stop();
         self.cut();
     }
 
