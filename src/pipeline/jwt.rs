@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_lc_rs::signature::{ECDSA_P521_SHA512_FIXED, UnparsedPublicKey};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::AUTHORIZATION;
@@ -22,7 +23,7 @@ use crate::message::problem::Problem;
 
 /// The compiled policy.
 pub(super) struct Jwt {
-    algorithm: Algorithm,
+    algorithm: Signing,
     /// The algorithm's name, as a token's head must have it.
     name: String,
     keys: Keys,
@@ -31,6 +32,62 @@ pub(super) struct Jwt {
     required: Vec<String>,
     leeway: Duration,
     passed: TokenCache,
+}
+
+/// How tokens are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signing {
+    /// As jsonwebtoken checks it.
+    Library(Algorithm),
+    /// ECDSA over P-521 (RFC 7518 §3.4), which jsonwebtoken does not have.
+    Es512,
+}
+
+impl Signing {
+    fn family(self) -> AlgorithmFamily {
+        match self {
+            Self::Library(algorithm) => algorithm.family(),
+            Self::Es512 => AlgorithmFamily::Ec,
+        }
+    }
+
+    /// Says whether this is the algorithm that a key of a set is for.
+    fn is(self, declared: KeyAlgorithm) -> bool {
+        match self {
+            Self::Library(algorithm) => declared == KeyAlgorithm::from(algorithm),
+            // What jsonwebtoken makes of a name that it does not know.
+            Self::Es512 => declared == KeyAlgorithm::UNKNOWN_ALGORITHM,
+        }
+    }
+
+    /// Says whether a key of the right family is also on the algorithm's curve.
+    fn takes(self, key: &DecodingKey) -> bool {
+        let point_bytes = match self {
+            Self::Library(Algorithm::ES256) => 2 * 32 + 1,
+            Self::Library(Algorithm::ES384) => 2 * 48 + 1,
+            Self::Es512 => 2 * 66 + 1,
+            Self::Library(_) => return true,
+        };
+        key.try_get_as_bytes()
+            .is_ok_and(|point| point.len() == point_bytes)
+    }
+
+    fn verify(self, signature: &str, message: &[u8], key: &DecodingKey) -> bool {
+        match self {
+            Self::Library(algorithm) => {
+                jsonwebtoken::crypto::verify(signature, message, key, algorithm).unwrap_or(false)
+            }
+            Self::Es512 => {
+                let signature = URL_SAFE_NO_PAD.decode(signature);
+                let (Ok(point), Ok(signature)) = (key.try_get_as_bytes(), signature) else {
+                    return false;
+                };
+                UnparsedPublicKey::new(&ECDSA_P521_SHA512_FIXED, point)
+                    .verify(message, &signature)
+                    .is_ok()
+            }
+        }
+    }
 }
 
 enum Keys {
@@ -126,8 +183,7 @@ impl Jwt {
         }
         let key = self.key(head.kid.as_deref()).ok_or(Refusal::Invalid)?;
         let message = &token.as_bytes()[..token.len() - signature.len() - 1];
-        let verified = jsonwebtoken::crypto::verify(signature, message, key, self.algorithm);
-        if !verified.unwrap_or(false) {
+        if !self.algorithm.verify(signature, message, key) {
             return Err(Refusal::Signature);
         }
         let Claims(claims) = decode(payload).ok_or(Refusal::Invalid)?;
@@ -386,15 +442,18 @@ fn strings(claim: Option<&Value>) -> Vec<&str> {
 /// More than this is not a difference between clocks.
 const MAX_LEEWAY: Duration = Duration::from_secs(86_400);
 
-fn parse_algorithm(name: &str) -> Result<Algorithm, ConfigError> {
-    name.parse().map_err(|_| {
+fn parse_algorithm(name: &str) -> Result<Signing, ConfigError> {
+    if name == "ES512" {
+        return Ok(Signing::Es512);
+    }
+    name.parse().map(Signing::Library).map_err(|_| {
         let expected = "one of HS256, HS384, HS512, RS256, RS384, RS512, PS256, PS384, PS512, \
-                        ES256, ES384, EdDSA";
+                        ES256, ES384, ES512, EdDSA";
         ConfigError::value("jwt_auth.algorithm", format!("{name:?}"), expected)
     })
 }
 
-fn single_key(secret: &str, algorithm: Algorithm) -> Result<DecodingKey, ConfigError> {
+fn single_key(secret: &str, algorithm: Signing) -> Result<DecodingKey, ConfigError> {
     let pem = secret.as_bytes();
     let is_pem = secret.trim_start().starts_with("-----BEGIN");
     let (key, expected) = match algorithm.family() {
@@ -409,20 +468,21 @@ fn single_key(secret: &str, algorithm: Algorithm) -> Result<DecodingKey, ConfigE
         ),
         AlgorithmFamily::Ec => (
             DecodingKey::from_ec_pem(pem).ok(),
-            "an elliptic-curve public key as PEM",
+            "an elliptic-curve public key as PEM, on the algorithm's curve",
         ),
         AlgorithmFamily::Ed => (
             DecodingKey::from_ed_pem(pem).ok(),
             "an Ed25519 public key as PEM",
         ),
     };
+    let key = key.filter(|key| algorithm.takes(key));
     key.ok_or_else(|| ConfigError::value("jwt_auth.secret", "not usable (not shown)", expected))
 }
 
 /// Reads a JWK Set (RFC 7517), as the document or the path of a file with it.
 fn key_set(
     jwks: &Value,
-    algorithm: Algorithm,
+    algorithm: Signing,
 ) -> Result<Vec<(Option<String>, DecodingKey)>, ConfigError> {
     let wrong =
         |found: String, expected: &str| ConfigError::value("jwt_auth.jwks", found, expected);
@@ -460,11 +520,11 @@ fn key_set(
 }
 
 /// A set may hold keys for other purposes; those of another type or algorithm do not count.
-fn usable_key(jwk: &Jwk, algorithm: Algorithm) -> Option<DecodingKey> {
+fn usable_key(jwk: &Jwk, algorithm: Signing) -> Option<DecodingKey> {
     let key = DecodingKey::from_jwk(jwk).ok()?;
     let declared = jwk.common.key_algorithm;
-    let fits = declared.is_none_or(|declared| declared == KeyAlgorithm::from(algorithm));
-    (fits && key.family() == algorithm.family()).then_some(key)
+    let fits = declared.is_none_or(|declared| algorithm.is(declared));
+    (fits && key.family() == algorithm.family() && algorithm.takes(&key)).then_some(key)
 }
 
 fn some_of(field: &str, names: Option<OneOrMany>) -> Result<Option<Vec<String>>, ConfigError> {

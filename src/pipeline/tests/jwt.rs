@@ -305,6 +305,46 @@ fn hostile_payloads_are_refused() {
 }
 
 #[test]
+fn es512_is_verified_with_a_key_of_its_curve() {
+    use ::base64::Engine;
+    use ::base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+    use aws_lc_rs::encoding::AsDer;
+    use aws_lc_rs::signature::{ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, KeyPair};
+
+    let signer = EcdsaKeyPair::generate(&ECDSA_P521_SHA512_FIXED_SIGNING).unwrap();
+    let der = signer.public_key().as_der().unwrap();
+    let pem = format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        STANDARD.encode(der.as_ref())
+    );
+    let claims = json!({"exp": later()}).to_string();
+    let message = format!("{}.{}", base64("{\"alg\":\"ES512\"}"), base64(&claims));
+    let random = aws_lc_rs::rand::SystemRandom::new();
+    let signature = signer.sign(&random, message.as_bytes()).unwrap();
+    let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature.as_ref()));
+    let point = signer.public_key().as_ref();
+    let (x, y) = point[1..].split_at(66);
+    let jwk = json!({
+        "kty": "EC", "crv": "P-521", "alg": "ES512",
+        "x": URL_SAFE_NO_PAD.encode(x), "y": URL_SAFE_NO_PAD.encode(y),
+    });
+    for config in [
+        json!({"secret": pem, "algorithm": "ES512"}),
+        json!({"secret": null, "jwks": {"keys": [jwk]}, "algorithm": "ES512"}),
+    ] {
+        let app = app(&config);
+        assert_eq!(send(&app, &token).status, 200);
+        let changed = token.replacen('.', ".e30", 1);
+        assert_eq!(send(&app, &changed).words().2, "Token signature is invalid");
+    }
+    for algorithm in ["ES256", "ES384"] {
+        let config = json!({"jwt_auth": {"secret": pem, "algorithm": algorithm}});
+        let error = App::try_new(&config).err().unwrap().to_string();
+        assert!(error.contains("curve"), "{error}");
+    }
+}
+
+#[test]
 fn asymmetric_tokens_are_verified_with_the_public_key_and_never_as_a_secret() {
     let elliptic = [
         ("ES256", Algorithm::ES256, &rcgen::PKCS_ECDSA_P256_SHA256),
