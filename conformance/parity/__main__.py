@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gzip
 import logging
 import sys
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ GZIP = {"accept-encoding": "gzip"}
 FOREIGN = {"origin": "https://elsewhere.example"}
 OWN = {"origin": "https://example.com"}
 ASK = {**OWN, "access-control-request-method": "POST"}
+CODED = {"content-type": "application/json", "content-encoding": "gzip"}
+ITEM = b'{"name": "one", "price": 1.5}'
 FILE = {"files": {"file": ("a.txt", b"text", "text/plain")}}
 
 # method, target, what `client.request` takes
@@ -42,6 +45,13 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
     ("POST", "/items", {"content": b"<a/>", "headers": {"content-type": "application/xml"}}),
     ("POST", "/items", {"data": {"name": "one", "price": "2"}}),
     ("POST", "/items", {}),
+    ("POST", "/items", {"content": gzip.compress(ITEM), "headers": CODED}),
+    ("POST", "/items", {"content": gzip.compress(ITEM)[:-1], "headers": CODED}),
+    ("POST", "/items", {"content": gzip.compress(bytes(20_000)), "headers": CODED}),
+    ("POST", "/items", {"content": gzip.compress(bytes(200_000)), "headers": CODED}),
+    ("POST", "/items", {"content": ITEM, "headers": {**CODED, "content-encoding": "br"}}),
+    ("POST", "/echo", {"content": gzip.compress(ITEM), "headers": CODED}),
+    ("POST", "/echo", {"content": [gzip.compress(ITEM)[:9], b"x"], "headers": CODED}),
     ("POST", "/items", {"content": b" " * 20_000}),
     ("POST", "/echo", {"content": b"x" * 5000}),
     ("POST", "/echo", {"content": [b"one", b"two"]}),
@@ -64,6 +74,7 @@ REQUESTS: list[tuple[str, str, dict[str, Any]]] = [
     ("HEAD", "/self", {}),
     ("GET", "/self", {"headers": {"range": "bytes=0-9"}}),
     ("GET", "/self", {"headers": {"range": "bytes=99999999-"}}),
+    ("GET", "/slow", {}),
     ("GET", "/raises", {}),
     ("GET", "/teapot", {}),
     ("GET", "/unfit", {}),
@@ -89,6 +100,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     variants = {
         "plain": application.make(),
         "hooks": application.make(with_hooks=True),
+        "decoding": application.make(application.DECODING),
+        "decoding with hooks": application.make(application.DECODING, with_hooks=True),
         "guarded": application.make(application.GUARDED),
     }
     broken: list[str] = []

@@ -24,12 +24,15 @@ from spikard import (
     StreamingResponse,
     UploadFile,
 )
-from spikard.config import CorsConfig, JwtConfig
+from spikard.config import CorsConfig, DecompressionConfig, JwtConfig
 
 CONFIG = ServerConfig(
     max_body_size=10_000,
     enable_request_id=False,
     cors=CorsConfig(allow_origins=["https://example.com"], allow_methods=["GET", "POST"]),
+)
+DECODING = ServerConfig(
+    max_body_size=10_000, enable_request_id=False, decompression=DecompressionConfig(brotli=False)
 )
 GUARDED = ServerConfig(enable_request_id=False, jwt_auth=JwtConfig(secret="x" * 32))
 
@@ -138,6 +141,10 @@ def make(config: ServerConfig = CONFIG, *, with_hooks: bool = False) -> Spikard:
     @app.get("/self")
     async def itself() -> Response:
         return FileResponse(__file__, media_type="text/x-python")
+
+    @app.get("/slow", request_timeout=0.05)
+    async def slow() -> None:
+        await asyncio.sleep(60)
 
     @app.get("/raises")
     async def raises() -> None:

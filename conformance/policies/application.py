@@ -27,6 +27,7 @@ from spikard.config import (
     ApiKeyConfig,
     CompressionConfig,
     CorsConfig,
+    DecompressionConfig,
     JwtConfig,
     OpenApiConfig,
     RateLimitConfig,
@@ -100,6 +101,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "static_files": [DIRECTORY],
     },
     "best": {"compression": CompressionConfig(quality=11)},
+    "decompression": {"decompression": DecompressionConfig(), "max_body_size": 50_000},
     "proxy": {"trusted_proxies": ["127.0.0.1", "10.0.0.0/8"]},
     "hosts": {"allowed_hosts": ["a", "example.com", "*.example.net"]},
     "matrix": {
@@ -178,6 +180,10 @@ def _add_common(app: Spikard) -> None:
     @app.post("/text")
     async def take(body: dict[str, Any]) -> dict[str, Any]:
         return body
+
+    @app.post("/length")
+    async def length(request: Request) -> int:
+        return sum([len(chunk) async for chunk in request.stream()])
 
     @app.get("/who")
     async def who(request: Request) -> dict[str, Any]:

@@ -11,21 +11,21 @@ import asyncio
 import functools
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from spikard import _spikard
+from spikard import _refusals, _spikard
 from spikard._deadline import Deadline, DeadlinePassedError, uncancelled, within
 from spikard._exchange import AsgiExchange, Exchange
 from spikard._forms import Forms
 from spikard._hooks import run_on_request, run_on_response
 from spikard._middleware import PENDING, Outermost, Pending
 from spikard._mounted import Answering, mount_scope
-from spikard._problems import problem
+from spikard._problems import problem, too_long
 from spikard._slots import Slots
 from spikard._socket_endpoint import socket_failure
 from spikard.datastructures import Request
 from spikard.events import kept_alive
-from spikard.exceptions import HTTPException, NotAvailableError, WebSocketDisconnect
+from spikard.exceptions import NotAvailableError, WebSocketDisconnect
 from spikard.responses import Response
 from spikard.websockets import WebSocket
 from spikard_asgi.application import log_failure
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from spikard_asgi.application import Application, Receive, Scope, Send
 
 
+_Begun: TypeAlias = "tuple[int, list[tuple[bytes, bytes]], bytes, FilePieces | None]"
+
 OFFLOAD_FROM = 64 * 1024
 """A chunk of this many bytes is compressed off the loop's thread."""
 
@@ -53,12 +55,14 @@ class Running:
         core: Its routes and policies.
         slots: The places of its handlers, for the doors that await them in Python.
         forms: The limits of its forms, and the disk space that its uploads hold.
+        refusals: Statuses of policies' answers that its exception handlers take.
     """
 
     app: Spikard
     core: Core
     slots: Slots
     forms: Forms
+    refusals: frozenset[int]
 
 
 def compiled(app: Spikard, config: ServerConfig, counts: int | None = None) -> Running:
@@ -79,12 +83,14 @@ def compiled(app: Spikard, config: ServerConfig, counts: int | None = None) -> R
     config = app.configured(config)
     forms = Forms.of(config)
     core = _spikard.Core(config.to_json(), counts=counts, forms=forms)
-    running = Running(app, core, Slots(config.max_concurrency, config.max_queue), forms)
+    slots, refusals = Slots(config.max_concurrency, config.max_queue), _refusals.wanted(app)
+    running = Running(app, core, slots, forms, refusals)
     for spec in (*app.freeze(), *app.documentation(config)):
         core.add_route(spec)
-    unmatched = app.unmatched()
-    if unmatched is not None:
-        core.set_unmatched(*unmatched)
+    # The driver in Python misses a 408: its task is cancelled.
+    heard = refusals | {408} if app.hooks["on_response"] else refusals
+    if heard:
+        core.set_refusals(sorted(heard), functools.partial(_refused_and_hooked, running))
     for mount in app.mounts:
         core.add_mount(mount.prefix, mount.call, state=mount.state, options=mount.options)
     if app.hooks["on_request"] or app.hooks["on_response"]:
@@ -144,12 +150,13 @@ async def _decided(running: Running, call: Call, request: Request) -> Response |
             return early
         headers = request._headers  # noqa: SLF001  # None when no hook has looked
         call.resume(None if headers is None else headers.raw)
-        _set_limits(call, request)
+        request._exchange.hold(call.max_body_bytes, call.request_timeout)  # noqa: SLF001
     decision = call.next
     if decision == "respond":
-        return _response(*call.response())
+        return await _refused(running, call, request)
     if decision == "file":
-        return _response(*await asyncio.to_thread(call.response))
+        begun = await asyncio.to_thread(call.response)
+        return await _refused(running, call, request, begun)
     exchange = request._exchange  # noqa: SLF001  # of the doors
     if isinstance(exchange, AsgiExchange):
         if decision == "mounted":
@@ -167,20 +174,33 @@ async def _decided(running: Running, call: Call, request: Request) -> Response |
         return await _called(call, request, body)
     if not await slots.enter():
         call.overload()
-        return _response(*call.response())
+        return await _refused(running, call, request)
     try:
         return await _called(call, request, body)
     finally:
         slots.leave()
 
 
-def _set_limits(call: Call, request: Request) -> None:
-    """Hold a request to the limits of its route, once that is known."""
-    exchange = request._exchange  # noqa: SLF001  # of the doors
-    if isinstance(exchange, AsgiExchange):
-        exchange.limit = call.max_body_bytes
-        if exchange.deadline is not None:
-            exchange.deadline.change(call.request_timeout)
+async def _refused(
+    running: Running, call: Call, request: Request, begun: _Begun | None = None
+) -> Response:
+    """Return the pipeline's own answer, or what exception handlers make of it."""
+    status, headers, first, rest = begun or call.response()
+    if status in running.refusals and rest is None:
+        return await _refusals.answer(running.app, request, status, headers, first)
+    return _response(status, headers, first, rest)
+
+
+async def _refused_and_hooked(
+    running: Running, request: Request, status: int, headers: list[tuple[bytes, bytes]], body: bytes
+) -> Response:
+    """Do the same for our server, where nobody runs the `on_response` hooks after it."""
+    if status in running.refusals:
+        response = await _refusals.answer(running.app, request, status, headers, body)
+    else:
+        response = _response(status, headers, body, None)
+    hooks = running.app.hooks["on_response"]
+    return await run_on_response(hooks, request, response) if hooks else response
 
 
 async def _mounted(
@@ -191,21 +211,26 @@ async def _mounted(
     _, application, _ = call.mount
     if not await running.slots.enter():
         call.overload()
-        return _response(*call.response())
+        return await _refused(running, call, request)
     give = functools.partial(_give, call, exchange)
     hooks = running.app.hooks["on_response"]
     answering = Answering(hooks, running.slots, call, request, exchange, give)
     try:
-        mount_scope(scope, call, None if headers is None else headers.raw)
+        fields = None if headers is None else headers.raw
+        if fields is None and exchange.decoder is not None:
+            fields = call.head.headers  # without the coding
+        mount_scope(scope, call, fields)
         await application(scope, answering.receive, answering.send)
     except Exception as error:  # whatever the application raised
         if answering.is_started:
             request._failure = error  # noqa: SLF001  # nothing can be answered any more
             return None
-        if not answering.is_too_long:
+        if answering.refused is None:
             return await _failed_outside(running.app, request, error)
     finally:
         answering.leave()
+    if answering.refused is not None and not answering.is_started:
+        return await _failed_outside(running.app, request, answering.refused)
     return answering.unfinished()
 
 
@@ -429,11 +454,14 @@ async def _within_limits(
     running: Running, call: Call, request: Request, exchange: AsgiExchange
 ) -> Response | None:
     exchange.limit = call.max_body_bytes
+    exchange.decoder = call.body_decoder()
     try:
         with Deadline(call.request_timeout) as exchange.deadline:
             return await drive(running, call, request)
     except DeadlinePassedError:
-        return _too_late()
+        response = await _too_late(running, call, request)
+        hooks = running.app.hooks["on_response"]
+        return await run_on_response(hooks, request, response) if hooks else response
 
 
 async def _http(running: Running, scope: Scope, receive: Receive, send: Send) -> None:
@@ -470,7 +498,7 @@ async def _http_quickly(
     except Exception as error:  # the request does not fit, or whatever the handler raised
         exchange = AsgiExchange(scope, receive, send, running.forms, is_complete=call.wants_body)
         request = Request(call.head, exchange, running.app)
-        response = await _slowly(call, request, exchange, error)
+        response = await _slowly(running, call, request, exchange, error)
         await _settle(call, request, exchange, response)
         return
     if answered.stream is None:
@@ -483,17 +511,12 @@ async def _http_quickly(
 async def _quickly(call: Call, receive: Receive) -> Answered:
     seconds = call.request_timeout
     coroutine = _quick(call, receive)
-    if seconds is None:
-        return await coroutine
-    try:
-        return await within(coroutine, seconds)
-    except DeadlinePassedError:
-        return await _answered(call, _too_late())
+    return await (coroutine if seconds is None else within(coroutine, seconds))
 
 
 async def _quick(call: Call, receive: Receive) -> Answered:
     """Call an endpoint that wants nothing of the request but values and the body."""
-    body = await _body(receive, call.max_body_bytes) if call.wants_body else None
+    body = await _body(call, receive) if call.wants_body else None
     is_async, result = call.invoke(None, body)
     if is_async is None:
         raise _Misfit(body)
@@ -515,20 +538,23 @@ class _Misfit(Exception):  # noqa: N818  # it never leaves this module
 
 
 async def _slowly(
-    call: Call, request: Request, exchange: AsgiExchange, error: Exception
+    running: Running, call: Call, request: Request, exchange: AsgiExchange, error: Exception
 ) -> Response:
     """Return the response of a request that `_quick` could not answer."""
+    if isinstance(error, DeadlinePassedError):
+        return await _too_late(running, call, request)
     try:
         with Deadline(call.request_timeout) as exchange.deadline:
             if isinstance(error, _Misfit):
                 return await _called(call, request, error.body)
             return await _failed(call, request, error)
     except DeadlinePassedError:
-        return _too_late()
+        return await _too_late(running, call, request)
 
 
-def _too_late() -> Response:
-    return problem(408, "the request took too long")
+async def _too_late(running: Running, call: Call, request: Request) -> Response:
+    call.time_out()
+    return await _refused(running, call, request)
 
 
 async def _settle(call: Call, request: Request, exchange: AsgiExchange, response: Response) -> None:
@@ -614,8 +640,9 @@ async def _stream(stream: AsyncIterator[bytes], exchange: AsgiExchange, send: Se
         watch.remove_done_callback(leave)
 
 
-async def _body(receive: Receive, limit: int | None) -> bytes:
+async def _body(call: Call, receive: Receive) -> bytes:
     """Return a request's whole body; most come in one event."""
+    limit, decoder = call.max_body_bytes, call.body_decoder()
     chunks: list[bytes] = []
     length = 0
     more = True
@@ -625,9 +652,11 @@ async def _body(receive: Receive, limit: int | None) -> bytes:
             raise ClientDisconnected("the client has disconnected")
         chunk: bytes = event.get("body", b"")
         more = event.get("more_body", False)
+        if decoder is not None:
+            chunk = decoder.decode(chunk, limit, is_last=not more)
         length += len(chunk)
         if limit is not None and length > limit:
-            raise HTTPException(413, f"the request body is longer than {limit} bytes")
+            raise too_long(limit)
         if not more and not chunks:
             return chunk
         chunks.append(chunk)

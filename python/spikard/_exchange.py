@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from spikard.exceptions import HTTPException
+from spikard._problems import too_long
 from spikard_asgi.exceptions import ClientDisconnected
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from spikard._deadline import Deadline
     from spikard._forms import Forms
-    from spikard._spikard import Sink, Source
+    from spikard._spikard import BodyDecoder, Sink, Source
 
 
 class Exchange:
@@ -46,6 +46,11 @@ class Exchange:
         while (chunk := await self._source.receive()) is not None:
             yield chunk
 
+    def hold(self, max_body_bytes: int | None, request_timeout: float | None) -> None:
+        """Hold the request to the limits of its route, once that is known."""
+        if self._source is not None:
+            self._source.set_limits(max_body_bytes, request_timeout)
+
     def is_disconnected(self) -> bool:
         """Return whether the client has gone."""
         return self._source is not None and self._source.is_disconnected()
@@ -69,6 +74,7 @@ class AsgiExchange:
     Attributes:
         limit: Bytes that the body may have.
         deadline: Of the head of the response.
+        decoder: What the body goes through, if it is decoded.
     """
 
     __slots__ = (
@@ -79,6 +85,7 @@ class AsgiExchange:
         "_taken",
         "_watch",
         "deadline",
+        "decoder",
         "forms",
         "limit",
         "receive",
@@ -108,6 +115,7 @@ class AsgiExchange:
         self._watch: asyncio.Task[None] | None = None
         self.limit: int | None = None
         self.deadline: Deadline | None = None
+        self.decoder: BodyDecoder | None = None
 
     async def body(self) -> bytes:
         """See `Exchange.body`."""
@@ -125,9 +133,11 @@ class AsgiExchange:
             chunk = event.get("body", b"")
             more = event.get("more_body", False)
             self._is_complete = not more
+            if self.decoder is not None:
+                chunk = self.decoder.decode(chunk, self.limit, is_last=not more)
             length += len(chunk)
             if self.limit is not None and length > self.limit:
-                raise HTTPException(413, f"the request body is longer than {self.limit} bytes")
+                raise too_long(self.limit)
             if chunk:
                 yield chunk
 
@@ -147,6 +157,12 @@ class AsgiExchange:
     def _wake(self) -> None:
         if self._taken is not None:
             self._taken.set()
+
+    def hold(self, max_body_bytes: int | None, request_timeout: float | None) -> None:
+        """See `Exchange.hold`."""
+        self.limit = max_body_bytes
+        if self.deadline is not None:
+            self.deadline.change(request_timeout)
 
     def watch(self) -> asyncio.Task[None]:
         """Return the task, started now or earlier, that ends once the client has gone.

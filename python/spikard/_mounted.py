@@ -11,7 +11,8 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from spikard._hooks import run_on_response
-from spikard._problems import problem
+from spikard._problems import problem, too_long
+from spikard.exceptions import HTTPException
 from spikard.responses import Response
 from spikard_asgi.application import log_failure
 
@@ -102,7 +103,7 @@ class Answering:
     ) -> None:
         self.is_started = False
         self.is_complete = False
-        self.is_too_long = False
+        self.refused: HTTPException | None = None
         self._hooks = hooks
         self._slots: Slots | None = slots
         self._call = call
@@ -121,22 +122,34 @@ class Answering:
         if self._given is not None:
             body, self._given = self._given, None
             return {"type": "http.request", "body": body, "more_body": False}
-        if self.is_too_long:
+        if self.refused is not None:
             return {"type": "http.disconnect"}
         event = await self._receive()
-        limit = self._exchange.limit
-        if limit is not None and event["type"] == "http.request":
+        if event["type"] == "http.request":
+            try:
+                event = self._admitted(event)
+            except HTTPException as error:
+                # The application hears a disconnect; the client is told why.
+                self.refused = error
+                return {"type": "http.disconnect"}
+        return event
+
+    def _admitted(self, event: dict[str, Any]) -> dict[str, Any]:
+        limit, decoder = self._exchange.limit, self._exchange.decoder
+        if decoder is not None:
+            is_last = not event.get("more_body", False)
+            body = decoder.decode(bytes(event.get("body", b"")), limit, is_last=is_last)
+            event = {**event, "body": body}
+        if limit is not None:
             self._length += len(event.get("body", b""))
             if self._length > limit:
-                # The application hears a disconnect; the client is told why.
-                self.is_too_long = True
-                return {"type": "http.disconnect"}
+                raise too_long(limit)
         return event
 
     async def send(self, event: dict[str, Any]) -> None:
         """ASGI's `send`: hooks and policies have a say about the head, policies encode the body."""
         kind = event["type"]
-        if self.is_complete or self.is_too_long:
+        if self.is_complete or self.refused is not None:
             return
         if kind == "http.response.start" and self._start is None:
             self._start = event
@@ -226,8 +239,6 @@ class Answering:
             if not self.is_complete:
                 _log.error("the application returned before its response was complete")
             return None
-        if self.is_too_long:
-            return problem(413, f"the request body is longer than {self._exchange.limit} bytes")
         if not self._request.is_disconnected():
             _log.error("the application returned without a response")
         return problem(500)

@@ -7,15 +7,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from spikard._codecs import encode_json
 from spikard.exceptions import HTTPException, RequestValidationError, reason_phrase
 from spikard.responses import Response
 
-__all__ = ["BASE", "problem", "problem_of", "shown_errors"]
+__all__ = ["BASE", "problem", "problem_error", "problem_of", "shown_errors", "too_long"]
 
 BASE = "https://spikard.dev/errors/"
+
+_TITLES = {413: "Payload Too Large"}
+"""Reason phrases of which Python's versions have different ones."""
 
 INPUT_LIMIT = 1024
 """Bytes of one ``input`` in an answer: the client knows what it sent."""
@@ -35,26 +39,23 @@ class Problem(Response):
         return encode_json(content)
 
 
-def problem(
-    status: int,
-    detail: Any = None,
-    *,
-    kind: str | None = None,
-    title: str | None = None,
-    extra: dict[str, Any] | None = None,
-    headers: dict[str, str] | None = None,
-) -> Response:
-    """Return a problem document; ``kind`` is the last part of the type URI."""
-    document: dict[str, Any] = {
-        "type": "about:blank" if kind is None else BASE + kind,
-        "title": title if title is not None else reason_phrase(status),
-        "status": status,
-    }
-    if detail is not None:
-        document["detail"] = detail
-    if extra:
-        document.update(extra)
-    return Problem(document, status, headers)
+def problem(status: int, detail: Any = None, *, headers: dict[str, str] | None = None) -> Response:
+    """Return the problem document of a status as the Rust side makes it."""
+    return problem_of(problem_error(status, detail, headers=headers))
+
+
+def problem_error(
+    status: int, detail: Any = None, *, headers: dict[str, str] | None = None
+) -> HTTPException:
+    """Return the same as an exception, which exception handlers may take."""
+    title = _TITLES.get(status) or reason_phrase(status)
+    kind = "-".join(re.findall("[a-z0-9]+", title.lower()))
+    return HTTPException(status, detail, headers, type=f"{BASE}{kind}", title=title)
+
+
+def too_long(limit: int | None) -> HTTPException:
+    """Return the 413 of a request body over its limit in bytes."""
+    return problem_error(413, f"Request body is larger than the limit of {limit} bytes")
 
 
 def problem_of(exc: HTTPException) -> Response:

@@ -1,7 +1,7 @@
 """The extension: the server, the pipeline and the reactor (`src/bridge/`)."""
 
 from asyncio import AbstractEventLoop, Future, Task
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, Literal, TypeAlias, final
 
 from spikard._endpoint import RouteSpec
@@ -13,6 +13,7 @@ __all__ = [
     "COUNTS_BYTES",
     "KEEP_ALIVE_COMMENT",
     "AsgiServer",
+    "BodyDecoder",
     "Call",
     "Core",
     "Exact",
@@ -81,7 +82,7 @@ class AsgiServer:
         """Accept connections from a listening socket; the descriptor is duplicated."""
     def reload_tls(self) -> None:
         """Read certificates and keys again, for new connections; a broken one keeps the old."""
-    def stop(self, reactor: Reactor, grace: float) -> Future[int]:
+    def stop(self, reactor: Reactor, grace: float, *, restart: bool = False) -> Future[int]:
         """Stop: finish requests for `grace` seconds, then cut; the number of connections cut."""
     def stop_now(self, reactor: Reactor) -> None:
         """Cut all connections."""
@@ -100,7 +101,7 @@ class NativeServer:
     ) -> NativeServer: ...
     def listen(self, reactor: Reactor, descriptor: int) -> None: ...
     def reload_tls(self) -> None: ...
-    def stop(self, reactor: Reactor, grace: float) -> Future[int]: ...
+    def stop(self, reactor: Reactor, grace: float, *, restart: bool = False) -> Future[int]: ...
     def stop_now(self, reactor: Reactor) -> None: ...
 
 @final
@@ -126,8 +127,11 @@ class Core:
         `state` is what its own lifespan stores, `options` are as those of a route. A `foreign`
         application is answered for as without policies.
         """
-    def set_unmatched(self, not_found: RouteSpec, method_not_allowed: RouteSpec) -> None:
-        """Let two routes answer the requests that no route takes."""
+    def set_refusals(self, statuses: Sequence[int], answer: Callable[..., Any]) -> None:
+        """Set what makes responses of the answers that policies give with these statuses.
+
+        It is called with the request, the status, the header fields and the body.
+        """
     def set_driver(self, driver: Callable[..., Any], socket_driver: Callable[..., Any]) -> None:
         """Set the coroutine functions that run the hooks around every request and WebSocket."""
     def set_mount_door(self, door: Callable[..., Any]) -> None:
@@ -175,6 +179,10 @@ class Call:
         """Whether the endpoint takes the request itself."""
     def overload(self) -> None:
         """Answer with 503: too many handlers run already."""
+    def time_out(self) -> None:
+        """Answer with 408: the endpoint took too long."""
+    def body_decoder(self) -> BodyDecoder | None:
+        """Return what the body goes through before anybody reads it, if it does."""
     def invoke(
         self, request: Request | None = None, body: bytes | None = None
     ) -> tuple[bool | None, Any]:
@@ -213,6 +221,16 @@ _Begun: TypeAlias = tuple[int, _Headers, bytes, FilePieces | None]
 """`(status, headers, first piece, what reads the others)`"""
 _Finished: TypeAlias = tuple[int, _Headers, bytes | None, Filter | None]
 """`(status, headers, body, filter)`"""
+
+@final
+class BodyDecoder:
+    """Takes a request's body out of its content coding."""
+
+    def decode(self, chunk: bytes, limit: int | None, *, is_last: bool) -> bytes:
+        """Return the plain bytes of the next chunk; it stops once they are more than `limit`.
+
+        Raises HTTPException for what does not decode (400) or grows too much (413).
+        """
 
 @final
 class FilePieces:
@@ -289,6 +307,8 @@ class Source:
     def receive(self) -> Awaitable[bytes | None]:
         """Return an awaitable of the next piece, None at the end."""
     def is_disconnected(self) -> bool: ...
+    def set_limits(self, max_body_bytes: int | None, request_timeout: float | None) -> None:
+        """Hold the request to other limits: bytes of its body, seconds from its beginning."""
     def early_hints(self, links: list[str]) -> None: ...
 
 @final

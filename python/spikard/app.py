@@ -389,16 +389,6 @@ class Spikard(Router):
             self.document(config)  # a clash is an error now, and not when somebody looks
         return [self._compiled(route) for route in documentation_routes(self, config)]
 
-    def unmatched(self) -> tuple[RouteSpec, RouteSpec] | None:
-        """Compile what answers 404 and 405 where no route does, if exception handlers want to."""
-        fail = self.failures()
-        if not (fail.handles(HTTPException(404)) or fail.handles(HTTPException(405))):
-            return None
-        from spikard._unmatched import unmatched_routes
-
-        not_found, method_not_allowed = unmatched_routes()
-        return self._compiled(not_found), self._compiled(method_not_allowed)
-
     def _changed(self) -> None:
         self._thaw()
 

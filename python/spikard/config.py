@@ -46,6 +46,7 @@ __all__ = [
     "CompressionConfig",
     "ContactInfo",
     "CorsConfig",
+    "DecompressionConfig",
     "JwtConfig",
     "LicenseInfo",
     "OpenApiConfig",
@@ -80,6 +81,7 @@ _POLICIES_OFF: dict[str, Any] = {
     "api_key_auth": None,
     "compression": None,
     "cors": None,
+    "decompression": None,
     "enable_request_id": False,
     "headers": (),
     "https_redirect": False,
@@ -99,11 +101,11 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 JwtAlgorithm = Literal[
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512",
-    "ES256", "ES384", "PS256", "PS384", "PS512", "EdDSA",
+    "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA",
 ]  # fmt: skip
 _JWT_ALGORITHMS = (
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512",
-    "ES256", "ES384", "PS256", "PS384", "PS512", "EdDSA",
+    "ES256", "ES384", "ES512", "PS256", "PS384", "PS512", "EdDSA",
 )  # fmt: skip
 
 
@@ -166,6 +168,24 @@ class CompressionConfig(Config):
     zstd: bool = knob(True, Switch("Offer zstd"))
     min_size: int = knob(1024, Size("Smallest body to compress", low=0))
     quality: int = knob(6, Integer("Effort, clamped to each coding's range", high=11))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, repr=False)
+class DecompressionConfig(Config):
+    """Decompression of request bodies, before anybody reads them; without it they are refused.
+
+    `max_body_size` counts the plain bytes. A body is refused too once it is longer than 64 KiB and
+    more than `max_ratio` times as long as its coded form.
+    """
+
+    gzip: bool = knob(True, Switch("Undo gzip"))
+    deflate: bool = knob(True, Switch("Undo deflate, in zlib's format"))
+    brotli: bool = knob(True, Switch("Undo brotli"))
+    zstd: bool = knob(True, Switch("Undo zstd"))
+    max_ratio: int = knob(100, Integer("Times its size a body may grow to", low=1, high=2**32 - 1))
+    max_members: int = knob(
+        16, Integer("Most gzip members or zstd frames of a body", low=1, high=2**32 - 1)
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
@@ -577,6 +597,11 @@ class ServerConfig(Config):
         Part("Compress responses", of=CompressionConfig, optional=True),
         "Requests and responses",
     )
+    decompression: DecompressionConfig | None = knob(
+        None,
+        Part("Decompress request bodies", of=DecompressionConfig, optional=True),
+        "Requests and responses",
+    )
     error_format: Literal["problem", "detail"] = knob(
         "problem",
         Choice(
@@ -622,11 +647,7 @@ class ServerConfig(Config):
     )
     max_connections: int = knob(
         10_000,
-        Integer(
-            "Open connections of a worker, if a quarter of its descriptors (256 at most) is left;"
-            " above it the longest idle one goes",
-            low=1,
-        ),
+        Integer("Open connections of a worker; above it the longest idle one goes", low=1),
         "Connection limits",
     )
     max_concurrency: int | None = knob(

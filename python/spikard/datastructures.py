@@ -152,6 +152,10 @@ class Exchange(Protocol):
         """Yield the body as it arrives."""
         ...
 
+    def hold(self, max_body_bytes: int | None, request_timeout: float | None) -> None:
+        """Hold the request to the limits of its route, once that is known."""
+        ...
+
     def is_disconnected(self) -> bool:
         """Return whether the client has gone."""
         ...

@@ -3,10 +3,11 @@
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
+use pyo3::types::{PyDict, PyType};
 
 use crate::message::body::BodyError;
 use crate::message::multipart::MultipartError;
+use crate::message::problem::Problem;
 use crate::pipeline::RegisterError;
 use crate::protocol::asgi::EventError;
 use crate::protocol::asgi::http::SendError;
@@ -68,26 +69,37 @@ pub(crate) fn protocol_error(py: Python<'_>, message: &str) -> PyErr {
 /// What keeps a handler from reading its request's body: `HTTPException` with 413, 408 or 400, or
 /// [`client_disconnected`].
 pub(crate) fn body_error(py: Python<'_>, error: BodyError) -> PyErr {
-    let status = match error {
-        BodyError::Gone => return client_disconnected(py),
-        BodyError::TooLarge { .. } => 413,
-        BodyError::TooSlow => 408,
-        BodyError::Malformed => 400,
-    };
-    http_exception(py, status, &error.to_string())
+    http_exception(
+        py,
+        &match error {
+            BodyError::Gone => return client_disconnected(py),
+            BodyError::TooLarge { limit } => Problem::payload_too_large(limit),
+            BodyError::Inflated { ratio } => Problem::inflated(ratio),
+            BodyError::TooSlow => Problem::request_timeout(),
+            BodyError::Malformed | BodyError::Undecodable => {
+                Problem::bad_request(error.to_string())
+            }
+        },
+    )
 }
 
 /// What is wrong with a multipart form: `HTTPException` with 400, 413 or 431.
 pub(crate) fn multipart_error(py: Python<'_>, error: &MultipartError) -> PyErr {
-    http_exception(py, error.status().as_u16(), &error.to_string())
+    let detail = error.to_string().into();
+    http_exception(py, &Problem::of_status(error.status(), Some(detail)))
 }
 
-fn http_exception(py: Python<'_>, status: u16, detail: &str) -> PyErr {
+fn http_exception(py: Python<'_>, problem: &Problem) -> PyErr {
     static HTTP_EXCEPTION: PyOnceLock<Py<PyType>> = PyOnceLock::new();
-    match HTTP_EXCEPTION.import(py, "spikard.exceptions", "HTTPException") {
-        Ok(class) => PyErr::from_type(class.clone(), (status, detail.to_owned())),
-        Err(error) => error,
-    }
+    let make = || {
+        let class = HTTP_EXCEPTION.import(py, "spikard.exceptions", "HTTPException")?;
+        let members = PyDict::new(py);
+        members.set_item("type", problem.kind())?;
+        members.set_item("title", problem.title())?;
+        let given = (problem.status().as_u16(), problem.detail().as_str());
+        class.call(given, Some(&members))
+    };
+    make().map_or_else(|error| error, PyErr::from_value)
 }
 
 /// `spikard.exceptions.RouteError` for a bad template or a conflict, `ValueError` for an option.

@@ -38,6 +38,7 @@ fn _spikard(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<native::Peer>()?;
     module.add_class::<native::RequestHead>()?;
     module.add_class::<native::Call>()?;
+    module.add_class::<native::BodyDecoder>()?;
     module.add_class::<native::Filter>()?;
     module.add_class::<native::FilePieces>()?;
     module.add_class::<native::Source>()?;

@@ -40,6 +40,15 @@ pub enum BodyError {
         /// The limit in bytes.
         limit: u64,
     },
+    /// Not what its `content-encoding` says.
+    #[error("the request body does not decode as its content-encoding says")]
+    Undecodable,
+    /// Larger when decoded than its coded form allows.
+    #[error("the request body grows to more than {ratio} times its size when decoded")]
+    Inflated {
+        /// How many times its size is allowed.
+        ratio: u32,
+    },
     /// No bytes for too long, or too few.
     #[error("the request body did not arrive in time")]
     TooSlow,

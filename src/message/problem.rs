@@ -99,6 +99,23 @@ impl Problem {
         Self::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, Some(detail.into()))
     }
 
+    /// Returns 413 for a body that grows to more than `ratio` times its size when decoded.
+    pub fn inflated(ratio: u32) -> Self {
+        let detail = format!("Request body grows to more than {ratio} times its size when decoded");
+        Self::of_status(StatusCode::PAYLOAD_TOO_LARGE, Some(detail.into()))
+    }
+
+    /// Returns 415 for a body in a content coding that is not undone; the answer also needs
+    /// `accept-encoding`.
+    pub fn unsupported_content_encoding(found: &str) -> Self {
+        let detail = format!("Unsupported content encoding '{}'", shown(found));
+        let (status, title) = (
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "Unsupported Content Encoding",
+        );
+        Self::new(status, "unsupported-content-encoding", title, detail)
+    }
+
     /// Returns 415 for a JSON body that is declared in another charset than UTF-8.
     pub fn unsupported_charset(found: &str) -> Self {
         let found = shown(found);
@@ -145,6 +162,21 @@ impl Problem {
     /// Returns the status of the answer.
     pub fn status(&self) -> StatusCode {
         self.status
+    }
+
+    /// Returns the type's URI.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// Returns the title.
+    pub fn title(&self) -> &str {
+        &self.title
+    }
+
+    /// Returns what the document says of this occurrence.
+    pub fn detail(&self) -> &Value {
+        &self.detail
     }
 
     /// Returns the document as JSON text, of media type [`CONTENT_TYPE`].

@@ -66,6 +66,8 @@ pub struct PolicyConfig {
     pub enable_request_id: bool,
     /// Compression of responses.
     pub compression: Option<CompressionConfig>,
+    /// Decompression of request bodies.
+    pub decompression: Option<DecompressionConfig>,
     /// Cross-origin requests.
     pub cors: Option<CorsConfig>,
     /// How many requests a client may make.
@@ -113,6 +115,7 @@ impl Default for PolicyConfig {
             max_queue: 1000,
             enable_request_id: true,
             compression: Some(CompressionConfig::default()),
+            decompression: None,
             cors: None,
             rate_limit: None,
             jwt_auth: None,
@@ -234,6 +237,41 @@ impl Default for CompressionConfig {
             zstd: true,
             min_size: 1024,
             quality: 6,
+        }
+    }
+}
+
+/// `DecompressionConfig`: which codings of request bodies are undone, and up to what size.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a setting with a name of its own"
+)]
+pub struct DecompressionConfig {
+    /// Whether gzip is undone.
+    pub gzip: bool,
+    /// Whether deflate, in zlib's format, is undone.
+    pub deflate: bool,
+    /// Whether brotli is undone.
+    pub brotli: bool,
+    /// Whether zstd is undone.
+    pub zstd: bool,
+    /// How many times its size a body may grow to, once it is longer than 64 KiB.
+    pub max_ratio: u32,
+    /// How many gzip members or zstd frames a body may have.
+    pub max_members: u32,
+}
+
+impl Default for DecompressionConfig {
+    fn default() -> Self {
+        Self {
+            gzip: true,
+            deflate: true,
+            brotli: true,
+            zstd: true,
+            max_ratio: 100,
+            max_members: 16,
         }
     }
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::coding::Accepted;
 use super::cors::Origin;
+use super::decompression::Coded;
 use super::rate_limit::Standing;
 use super::route::RouteId;
 use super::static_files::SendFile;
@@ -144,8 +145,7 @@ pub struct Ticket {
     /// Which of the configured keys the request has shown.
     pub(super) api_key: Option<u32>,
     pub(super) claims: Option<Arc<Value>>,
-    /// The methods of a path whose 405 a handler answers.
-    pub(super) allow: Option<HeaderValue>,
+    pub(super) body: Coded,
 }
 
 /// What a request is, beyond an HTTP request.
@@ -168,6 +168,12 @@ impl Ticket {
     /// Returns the request's id, `None` when ids are switched off.
     pub fn request_id(&self) -> Option<&str> {
         self.request_id.as_ref().and_then(|id| id.to_str().ok())
+    }
+
+    /// Whether an application may answer in the policies' place: clients of gRPC read statuses
+    /// only.
+    pub fn may_be_answered(&self) -> bool {
+        self.kind != RequestKind::Grpc
     }
 
     /// Returns the verified claims of the request's token, all of them.

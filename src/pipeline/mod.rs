@@ -13,7 +13,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::header::{ALLOW, CONTENT_LENGTH, VARY};
+use http::header::{CONTENT_LENGTH, VARY};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, response};
 
 use crate::message::body::ResponseBody;
@@ -33,6 +33,8 @@ mod compression;
 pub mod config;
 mod cors;
 mod decision;
+mod decoder;
+mod decompression;
 mod encoded_body;
 mod encoder;
 mod file;
@@ -58,10 +60,11 @@ pub use clock::{Clock, SystemClock};
 pub use coding::{Accepted, Coding};
 pub use config::{ConfigError, ErrorFormat, PolicyConfig};
 pub use decision::{Decision, Limits, PathSpans, Ticket};
+pub use decoder::BodyIn;
 pub use encoder::BodyOut;
 pub use file::{FileConditions, FileSource, Patience};
 pub use file_body::FileBody;
-pub use problem::{answer, overloaded, payload_too_large, request_timeout};
+pub use problem::{answer, body_refusal, overloaded, payload_too_large, request_timeout};
 pub use route::{RegisterError, RouteId, RouteOptions};
 pub use shared_table::{SharedTable, TABLE_CELLS};
 pub use static_files::SendFile;
@@ -71,6 +74,7 @@ use body_limit::declared_too_large;
 use compression::Compression;
 use cors::Cors;
 use decision::RequestKind;
+use decompression::{Coded, Decompression};
 use hosts::AllowedHosts;
 use jwt::Jwt;
 use problem::{Answer, forbidden};
@@ -90,8 +94,6 @@ pub struct Pipeline<T> {
     sockets: RouteTable<RouteId>,
     routes: Vec<Route<T>>,
     has_request_hooks: bool,
-    /// What answers 404 and 405 in the pipeline's place.
-    unmatched: Option<Unmatched>,
     clock: Box<dyn Clock>,
     counts: Option<Arc<SharedTable>>,
     trusted_proxies: Option<TrustedProxies>,
@@ -104,6 +106,7 @@ pub struct Pipeline<T> {
     jwt: Option<Jwt>,
     static_files: Option<StaticFiles>,
     compression: Option<Compression>,
+    decompression: Option<Decompression>,
     response_headers: Option<ResponseHeaders>,
     https_redirect: bool,
     error_format: ErrorFormat,
@@ -161,12 +164,12 @@ impl<T> Pipeline<T> {
         }
         let security = config.security_headers.as_ref();
         let compression = config.compression.as_ref().map(Compression::new);
+        let decompression = config.decompression.as_ref().map(Decompression::new);
         let mut pipeline = Self {
             table: RouteTable::new(),
             sockets: RouteTable::new(),
             routes: Vec::new(),
             has_request_hooks: false,
-            unmatched: None,
             clock: around.clock,
             counts: around.counts.map(Arc::new),
             trusted_proxies: TrustedProxies::new(&config.trusted_proxies)?,
@@ -183,6 +186,7 @@ impl<T> Pipeline<T> {
             jwt: config.jwt_auth.as_ref().map(Jwt::new).transpose()?,
             static_files: StaticFiles::new(&config.static_files)?,
             compression: compression.transpose()?.flatten(),
+            decompression: decompression.transpose()?.flatten(),
             response_headers: ResponseHeaders::new(&config.headers, security)?,
             https_redirect: config.https_redirect,
             error_format: config.error_format,
@@ -260,25 +264,6 @@ impl<T> Pipeline<T> {
         self.has_request_hooks = has_request_hooks;
     }
 
-    /// Lets handlers answer the requests that no route takes, instead of plain 404s and 405s.
-    ///
-    /// # Panics
-    ///
-    /// Never: the options of such a handler are the default ones.
-    pub fn set_unmatched(&mut self, not_found: T, method_not_allowed: T) {
-        let mut add = |value| {
-            let (id, policy) = self
-                .compile_route(&RouteOptions::default())
-                .expect("the default options contradict no configuration");
-            self.routes.push(Route { value, policy });
-            id
-        };
-        self.unmatched = Some(Unmatched {
-            not_found: add(not_found),
-            method_not_allowed: add(method_not_allowed),
-        });
-    }
-
     /// Returns what was registered under `id`.
     pub fn route(&self, id: RouteId) -> &T {
         &self.routes[id.index()].value
@@ -318,8 +303,9 @@ impl<T> Pipeline<T> {
 
     /// Decides about a request, as far as the `on_request` hooks if there are any.
     ///
-    /// The head may change: a trusted proxy's word replaces the connection's facts, and fields
-    /// that only this server may set are dropped.
+    /// The head may change: a trusted proxy's word replaces the connection's facts, fields that
+    /// only this server may set are dropped, and so is the coding of a body that goes through
+    /// [`Pipeline::body_in`].
     pub fn begin(&self, head: &mut Head) -> (Ticket, Decision<'_, T>) {
         let is_grpc = head.method == Method::POST && is_call(&head.headers);
         let kind = if is_grpc {
@@ -356,6 +342,9 @@ impl<T> Pipeline<T> {
         if self.jwt.is_some() {
             head.headers.remove(CLAIMS_HEADER);
         }
+        if let Some(decompression) = &self.decompression {
+            ticket.body = decompression.claim(&mut head.headers);
+        }
         if self
             .allowed_hosts
             .as_ref()
@@ -388,6 +377,16 @@ impl<T> Pipeline<T> {
         match self.admit(head, ticket, &target) {
             Some(refused) => Decision::Respond(refused),
             None => self.arrive(head, ticket, target),
+        }
+    }
+
+    /// Returns what all pieces of the request's body go through before anybody reads them, if
+    /// they do.
+    pub fn body_in(&self, ticket: &Ticket) -> Option<BodyIn> {
+        let decompression = self.decompression.as_ref()?;
+        match ticket.body {
+            Coded::Known { coding, .. } => Some(decompression.decoder(coding)),
+            Coded::Plain | Coded::Unknown => None,
         }
     }
 
@@ -461,9 +460,6 @@ impl<T> Pipeline<T> {
         }
         if let Some(fields) = &self.response_headers {
             fields.finish(ticket.is_https, headers);
-        }
-        if let Some(allow) = &ticket.allow {
-            headers.entry(ALLOW).or_insert_with(|| allow.clone());
         }
         if let Some(id) = &ticket.request_id {
             headers.insert(X_REQUEST_ID, id.clone());
@@ -564,7 +560,7 @@ impl<T> Pipeline<T> {
     }
 
     /// The end of the way for a request that every policy lets through.
-    fn arrive(&self, head: &Head, ticket: &mut Ticket, target: Target) -> Decision<'_, T> {
+    fn arrive(&self, head: &Head, ticket: &Ticket, target: Target) -> Decision<'_, T> {
         if let Some(refused) = unreadable(head, &target) {
             return Decision::Respond(refused);
         }
@@ -572,7 +568,20 @@ impl<T> Pipeline<T> {
             Some(id) => self.routes[id.index()].policy.limits,
             None => self.limits,
         };
-        let over = declared_too_large(&head.headers, limits.max_body_bytes);
+        let over = match ticket.body {
+            // The coded form is shorter than what it stands for, or no use.
+            Coded::Known { declared, .. } => limits
+                .max_body_bytes
+                .filter(|limit| declared.is_some_and(|declared| declared > *limit)),
+            Coded::Plain | Coded::Unknown => {
+                declared_too_large(&head.headers, limits.max_body_bytes)
+            }
+        };
+        if let (Coded::Unknown, Some(decompression), Target::Route(..)) =
+            (ticket.body, &self.decompression, &target)
+        {
+            return Decision::Respond(decompression.refuse(&head.headers));
+        }
         match (target, over) {
             (Target::Route(..) | Target::Mount(..), Some(limit)) => {
                 Decision::Respond(payload_too_large(limit))
@@ -591,31 +600,10 @@ impl<T> Pipeline<T> {
             },
             (Target::Static(found), _) => self.serve_static(head, &found),
             (Target::Options(allow), _) => Decision::Respond(problem::options(allow)),
-            (Target::MethodNotAllowed(allow), _) => match self.unmatched(ticket) {
-                Some(unmatched) => {
-                    ticket.allow = Some(allow);
-                    self.handle_unmatched(unmatched.method_not_allowed)
-                }
-                None => Decision::Respond(problem::method_not_allowed(allow)),
-            },
-            (Target::Nothing, _) => match self.unmatched(ticket) {
-                Some(unmatched) => self.handle_unmatched(unmatched.not_found),
-                None => Decision::Respond(answer(&Problem::not_found())),
-            },
-        }
-    }
-
-    /// Clients of gRPC and WebSockets read statuses only.
-    fn unmatched(&self, ticket: &Ticket) -> Option<Unmatched> {
-        self.unmatched.filter(|_| ticket.kind == RequestKind::Http)
-    }
-
-    fn handle_unmatched(&self, id: RouteId) -> Decision<'_, T> {
-        Decision::Handle {
-            route: self.route(id),
-            id,
-            params: PathSpans::default(),
-            limits: self.limits,
+            (Target::MethodNotAllowed(allow), _) => {
+                Decision::Respond(problem::method_not_allowed(allow))
+            }
+            (Target::Nothing, _) => Decision::Respond(answer(&Problem::not_found())),
         }
     }
 
@@ -698,13 +686,6 @@ impl<T> Pipeline<T> {
             expected,
         ))
     }
-}
-
-/// The handlers of requests that no route takes.
-#[derive(Clone, Copy, Debug)]
-struct Unmatched {
-    not_found: RouteId,
-    method_not_allowed: RouteId,
 }
 
 /// Where the request goes, once the policies before the endpoint let it.

@@ -1,10 +1,12 @@
 //! The answers that policies give themselves: problem details with the fields that go with them.
 
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderValue, Response, StatusCode, response};
 use serde_json::Value;
 
-use crate::message::body::ResponseBody;
+use crate::message::body::{BodyError, ResponseBody};
 use crate::message::problem::{self, Problem};
 
 /// Whether a response says that its body is a problem document.
@@ -76,8 +78,26 @@ pub(super) fn options(allow: HeaderValue) -> Answer {
 }
 
 /// Returns 408: the head of the response was not there within `request_timeout`.
+///
+/// RFC 9110 §15.5.9: such an answer closes the connection; HTTP/2 leaves the field out.
 pub fn request_timeout() -> Response<ResponseBody> {
-    answer(&Problem::request_timeout())
+    let mut answer = answer(&Problem::request_timeout());
+    answer
+        .headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+/// Returns what a request is answered whose body could not be read; `None` where that is the
+/// server's own business.
+pub fn body_refusal(error: BodyError) -> Option<Response<ResponseBody>> {
+    let problem = match error {
+        BodyError::TooLarge { limit } => Problem::payload_too_large(limit),
+        BodyError::Inflated { ratio } => Problem::inflated(ratio),
+        BodyError::Undecodable => Problem::bad_request(error.to_string()),
+        BodyError::Gone | BodyError::Malformed | BodyError::TooSlow => return None,
+    };
+    Some(answer(&problem))
 }
 
 /// Returns 413: the request's body is longer than `limit` bytes.

@@ -225,21 +225,6 @@ fn a_request_without_tls_is_sent_to_the_same_address_with_it() {
 }
 
 #[test]
-fn handlers_may_answer_what_no_route_takes() {
-    let mut app = App::new(&json!({}));
-    app.pipeline.set_unmatched("nothing", "other method");
-    assert_eq!(app.get("/nowhere", &[]).reached, Some("nothing"));
-    let reply = app.send(head("DELETE", "/items", &[]));
-    assert_eq!(reply.reached, Some("other method"));
-    assert_eq!(
-        reply.field("allow").as_deref(),
-        Some("GET, HEAD, POST, OPTIONS")
-    );
-    assert_eq!(app.get("/%ff", &[]).status, 400);
-    assert_eq!(app.get("/items", &[]).reached, Some("/items"));
-}
-
-#[test]
 fn what_no_route_takes_is_answered_with_a_problem() {
     let app = App::new(&json!({}));
     for (method, target, status, slug, allow) in [

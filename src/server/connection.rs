@@ -99,8 +99,7 @@ async fn serve_http1<A: Application>(
                 status,
                 peer_closed,
             } => {
-                // Boxed for the same reason.
-                Box::pin(close(transport, status, peer_closed)).await;
+                close(transport, status, peer_closed).await;
                 return;
             }
             Outcome::Cut => return,
@@ -260,7 +259,7 @@ async fn close(mut transport: Transport, status: Option<StatusCode>, peer_closed
 }
 
 /// A protocol error is a bare status line: nothing of it is known to be understood.
-pub(super) fn status_line(status: StatusCode) -> BytesMut {
+fn status_line(status: StatusCode) -> BytesMut {
     let reason = status.canonical_reason().unwrap_or_default();
     let code = status.as_str();
     BytesMut::from(

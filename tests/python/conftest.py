@@ -88,6 +88,9 @@ class Exchange:
     async def body(self) -> bytes:
         return self._body
 
+    def hold(self, max_body_bytes: int | None, request_timeout: float | None) -> None:
+        raise AssertionError("only the doors do this")
+
     async def stream(self) -> AsyncIterator[bytes]:
         for start in range(0, len(self._body), 1000):
             yield self._body[start : start + 1000]

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from test_policies import application  # type: ignore[import-not-found]  # a script's own folder
+from policy_app import application  # type: ignore[import-not-found]  # a script's own folder
 
 from spikard import _settings, cli
 from spikard._rules import Part, Parts

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 
 import httpx
 import pytest
+from tests.python.doors import DOORS, PATIENCE
 
 from spikard import (
     HTTPException,
+    JSONResponse,
     PlainTextResponse,
     Request,
     RequestValidationError,
     Response,
     Router,
+    ServerConfig,
     Spikard,
     TestClient,
 )
+from spikard.config import ApiKeyConfig, RateLimitConfig, StaticFilesConfig
 from spikard.testing import serve_in_thread
 
 
@@ -219,6 +226,133 @@ def test_exception_handlers_of_the_application_answer_404_and_405_of_every_path(
         assert (answer.status_code, answer.content) == (405, b"405 Method Not Allowed")
         assert answer.headers["allow"] == "GET, HEAD, OPTIONS"
         assert client.get("/%ff").status_code == 400
+
+
+REFUSED = [
+    ("GET", "/nowhere", {}, 404),
+    ("PUT", "/", {}, 405),
+    ("GET", "/", {"x-api-key": "wrong"}, 401),
+    ("POST", "/", {"content-length": "100"}, 413),
+    ("POST", "/stream", {"content-length": "100"}, 413),
+    ("GET", "/slow", {}, 408),
+    ("GET", "/limited", {}, 429),
+    ("GET", "/files/none.txt", {}, 404),
+    ("GET", "/mounted/slow", {}, 408),
+    ("POST", "/mounted/", {"chunked": "1"}, 413),
+]
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("with_hooks", [False, True])
+def test_exception_handlers_hear_of_what_policies_answer(door, with_hooks, tmp_path):
+    app = Spikard(
+        config=ServerConfig(
+            max_body_size=50,
+            request_timeout=0.2,
+            api_key_auth=ApiKeyConfig(keys=["right"]),
+            static_files=[StaticFilesConfig(directory=str(tmp_path), route_prefix="/files")],
+        )
+    )
+    seen: list[int] = []
+
+    @app.exception_handler(HTTPException)
+    async def shown(request: Request, exc: HTTPException) -> Response:
+        return JSONResponse({"own": exc.status_code, "at": request.path}, exc.status_code)
+
+    @app.exception_handler(429)
+    def limited(exc: HTTPException) -> Response:
+        return PlainTextResponse("slower, please", 429, headers={"retry-after": "7"})
+
+    if with_hooks:
+
+        @app.on_request
+        async def nothing(request: Request) -> None:
+            request.state.was_here = True
+
+        @app.on_response
+        async def note(request: Request, response: Response) -> None:
+            seen.append(response.status_code)
+
+    @app.get("/")
+    async def index() -> str:
+        return "fine"
+
+    @app.post("/")
+    async def take(body: dict[str, Any]) -> int:
+        return len(body)
+
+    @app.post("/stream")
+    async def stream(request: Request) -> int:
+        return len(await request.body())
+
+    @app.get("/slow")
+    async def slow() -> None:
+        await asyncio.sleep(60)
+
+    @app.get("/limited", rate_limit=RateLimitConfig(per_second=0.001, burst=1))
+    async def sometimes() -> str:
+        return "this time"
+
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"].endswith("/slow"):
+            await asyncio.sleep(60)
+        while (await receive()).get("more_body"):
+            pass
+
+    app.mount("/mounted", mounted)
+    with door(app) as client:
+        fields = {"x-api-key": "right"}
+        assert client.get("/limited", headers=fields).status_code == 200
+        seen.clear()
+        for method, target, further, status in REFUSED:
+            content: Any = None
+            if "content-length" in further:
+                content = b'{"a": "' + b"x" * 91 + b'"}'
+            elif "chunked" in further:
+                content = iter([b"x" * 50, b"x" * 50])
+            key = {"x-api-key": further.get("x-api-key", "right")}
+            answer = client.request(method, target, headers=key, content=content)
+            assert answer.status_code == status, target
+            if status == 429:
+                assert (answer.text, answer.headers["retry-after"]) == ("slower, please", "7")
+                assert answer.headers["ratelimit-limit"] == "1"
+            else:
+                assert answer.json() == {"own": status, "at": target}
+            if status == 405:
+                assert answer.headers["allow"] == "GET, HEAD, POST, OPTIONS"
+            if status == 401:
+                assert answer.headers["www-authenticate"]
+            if status == 408:
+                assert answer.headers["connection"] == "close"
+            assert len(answer.headers["x-request-id"]) >= 16
+    assert seen == ([status for *_, status in REFUSED] if with_hooks else [])
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_handler_of_503_hears_of_a_full_queue(door):
+    app = Spikard(config=ServerConfig(max_concurrency=1, max_queue=0))
+    entered, release = threading.Event(), threading.Event()
+
+    @app.exception_handler(503)
+    def busy(exc: HTTPException) -> Response:
+        return PlainTextResponse("busy", 503)
+
+    @app.get("/held")
+    async def held() -> str:
+        entered.set()
+        await asyncio.to_thread(release.wait, PATIENCE)
+        return "done"
+
+    with door(app) as client, ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.get, "/held")
+        try:
+            assert entered.wait(PATIENCE)
+            answer = client.get("/held")
+        finally:
+            release.set()
+        assert (answer.status_code, answer.text) == (503, "busy")
+        assert answer.headers["retry-after"] == "1"
+        assert first.result(PATIENCE).status_code == 200
 
 
 def test_an_exception_handler_may_come_after_the_first_request():

@@ -34,7 +34,7 @@ PYTHON_FLOORS = [
     | {"status", "templating"},
     {"_plan", "_extract", "_exact", "_result", "_endpoint", "_container", "_hooks", "_failures"}
     | {"_multipart", "_schemas", "_socket_endpoint", "routing", "_marks", "openapi", "events"}
-    | {"_components", "_documentation", "_projection", "_detached", "_unmatched"}
+    | {"_components", "_documentation", "_projection", "_detached", "_refusals"}
     | {"_merge", "_middleware"}
     | {"_mounts", "_mounted"},
     {"app", "_door"},

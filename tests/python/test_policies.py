@@ -8,9 +8,9 @@ when asked.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
+import gzip
 import hashlib
 import hmac
 import json
@@ -24,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import fields
 from pathlib import Path
@@ -32,13 +33,14 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from tests.python.policy_app import PATIENCE, RELEASED, application, foreign
 
-from spikard import Spikard, WebSocket
 from spikard.config import (
     _POLICIES_OFF,
     ApiKeyConfig,
     CompressionConfig,
     CorsConfig,
+    DecompressionConfig,
     JwtConfig,
     OpenApiConfig,
     RateLimitConfig,
@@ -48,8 +50,6 @@ from spikard.config import (
 )
 from spikard.testing import LiveTestClient, TestClient, serve_in_thread
 
-PATIENCE = 20  # seconds, for anything that should happen at all
-RELEASED = threading.Event()  # what `/held` waits for
 SECRET = "a secret that is long enough for HS256"
 
 
@@ -66,61 +66,6 @@ def token(claims: dict[str, Any], **head: str) -> str:
 
 def bearer(**claims: Any) -> dict[str, str]:
     return {"authorization": f"Bearer {token({'exp': int(time.time()) + 60, **claims})}"}
-
-
-def application(config: ServerConfig | None) -> Spikard:
-    app = Spikard(config=config)
-
-    @app.get("/")
-    async def index() -> str:
-        return "x" * 4000
-
-    @app.get("/slow")
-    async def slow() -> str:
-        await asyncio.sleep(PATIENCE)
-        return "late"
-
-    @app.get("/held")
-    async def held() -> str:
-        await asyncio.to_thread(RELEASED.wait, PATIENCE)
-        return "done"
-
-    @app.post("/")
-    async def echo(body: dict[str, Any]) -> dict[str, Any]:
-        return body
-
-    @app.websocket("/socket")
-    async def socket(socket: WebSocket) -> None:
-        await socket.accept()
-
-    app.mount("/mounted", foreign)
-    return app
-
-
-async def foreign(scope: Any, receive: Any, send: Any) -> None:
-    """Do what `application` does at its root, with nothing of ours."""
-    if scope["type"] == "lifespan":
-        await receive()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
-        await send({"type": "lifespan.shutdown.complete"})
-        return
-    if scope["path"] == "/slow":
-        await asyncio.sleep(PATIENCE)
-    if scope["path"] == "/held":
-        await asyncio.to_thread(RELEASED.wait, PATIENCE)
-    body = b""
-    while True:
-        event = await receive()
-        body += event.get("body", b"")
-        if not event.get("more_body"):
-            break
-    if event["type"] == "http.disconnect":
-        return
-    body = body or b'"' + b"x" * 4000 + b'"'
-    fields = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": 200, "headers": fields})
-    await send({"type": "http.response.body", "body": body})
 
 
 Sender = Any
@@ -282,6 +227,73 @@ def no_gzip(send: Sender) -> None:
     assert answer.headers["content-encoding"] == "br"
 
 
+def stored_zstd(data: bytes) -> bytes:
+    """Return a zstd frame with one raw block."""
+    head = bytes.fromhex("28b52ffd") + b"\x80" + b"\x00" + len(data).to_bytes(4, "little")
+    return head + (len(data) << 3 | 1).to_bytes(3, "little") + data
+
+
+def stored_brotli(data: bytes) -> bytes:
+    """Return a brotli stream with one uncompressed block."""
+    return (len(data) - 1 << 4 | 1 << 20).to_bytes(3, "little") + data + b"\x03"
+
+
+CODERS: dict[str, Any] = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "br": stored_brotli,
+    "zstd": stored_zstd,
+}
+
+
+def post_coded(send: Sender, coding: str, body: bytes) -> Any:
+    fields = {"content-type": "application/json", "content-encoding": coding}
+    return send("POST", "/", content=body, headers=fields)
+
+
+def decompression(send: Sender) -> None:
+    plain = b'{"a": "' + b"x" * 1000 + b'"}'
+    for coding, encode in CODERS.items():
+        answer = post_coded(send, coding, encode(plain))
+        assert (answer.status_code, answer.content.replace(b" ", b"")) == (
+            200,
+            plain.replace(b" ", b""),
+        )
+    assert post_coded(send, "gzip", gzip.compress(plain)[:-1]).status_code == 400
+    bomb = gzip.compress(b'{"a": "' + b"x" * 100_000 + b'"}')
+    assert post_coded(send, "gzip", bomb).status_code == 413
+
+
+def members(send: Sender) -> None:
+    plain = b'{"a": "b"}'
+    for count, status in ((2, 200), (3, 400)):
+        parts = [plain[:4], *([b" "] * (count - 2)), plain[4:]]
+        body = b"".join(gzip.compress(part) for part in parts)
+        assert post_coded(send, "gzip", body).status_code == status
+
+
+def some_codings(send: Sender, *refused: str) -> None:
+    for coding, encode in CODERS.items():
+        answer = post_coded(send, coding, encode(b'{"a": "b"}'))
+        assert answer.status_code == (415 if coding in refused else 200), coding
+        if coding in refused:
+            offered = [name for name in CODERS if name not in refused]
+            assert answer.headers["accept-encoding"] == (", ".join(offered) or "identity")
+            assert answer.json()["type"].endswith("/unsupported-content-encoding")
+
+
+def no_gzip_or_zstd(send: Sender) -> None:
+    some_codings(send, "gzip", "zstd")
+
+
+def no_deflate_or_brotli(send: Sender) -> None:
+    some_codings(send, "deflate", "br")
+
+
+def no_decompression(send: Sender) -> None:
+    some_codings(send, *CODERS)
+
+
 def cors(send: Sender) -> None:
     ours, other = {"origin": "https://a.example"}, {"origin": "https://b.example"}
     asks = {"access-control-request-method": "POST"}
@@ -332,7 +344,10 @@ def body_limit(send: Sender) -> None:
 
 
 def timeout(send: Sender) -> None:
-    assert send("GET", "/slow").status_code == 408
+    answer = send("GET", "/slow")
+    assert (answer.status_code, answer.headers["connection"]) == (408, "close")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["type"].endswith("/request-timeout")
     assert send("GET", "/").status_code == 200
 
 
@@ -478,6 +493,16 @@ def busy(send: Sender) -> None:
         assert sorted(each.result().status_code for each in sent) == [408, 408, 503]
 
 
+def busy_workers(send: Sender) -> None:
+    """Each of the two workers counts its own: of five requests one has three at least."""
+    with ThreadPoolExecutor(5) as pool:
+        answers = [each.result() for each in [pool.submit(send, "GET", "/slow") for _ in range(5)]]
+    refused = [answer for answer in answers if answer.status_code == 503]
+    assert 1 <= len(refused) <= 3
+    assert {answer.headers["retry-after"] for answer in refused} == {"1"}
+    assert {answer.status_code for answer in answers} == {408, 503}
+
+
 def only_over_tls(send: Sender) -> None:
     answer = send("GET", "/", headers={"host": "example.com"})
     assert answer.status_code == 307
@@ -495,6 +520,10 @@ EFFECTS: list[tuple[Any, dict[str, Any]]] = [
     (compression_off, {"compression": CompressionConfig(min_size=1 << 20)}),
     (only_gzip, {"compression": CompressionConfig(brotli=False, zstd=False)}),
     (no_gzip, {"compression": CompressionConfig(gzip=False)}),
+    (decompression, {"decompression": DecompressionConfig(max_ratio=5)}),
+    (members, {"decompression": DecompressionConfig(max_members=2)}),
+    (no_gzip_or_zstd, {"decompression": DecompressionConfig(gzip=False, zstd=False)}),
+    (no_deflate_or_brotli, {"decompression": DecompressionConfig(deflate=False, brotli=False)}),
     (cors, {"cors": CorsConfig(allow_origins=["https://a.example"], max_age=7)}),
     (rate_limit, {"rate_limit": RateLimitConfig(per_second=0.01, burst=3)}),
     (rate_limit, {"rate_limit": RateLimitConfig(per_second=0.01, burst=3, ip_based=False)}),
@@ -606,6 +635,7 @@ DEFAULTS: list[tuple[Any, dict[str, Any]]] = [
     (request_id, {}),
     (compression_on, {}),
     (no_request_id, {"enable_request_id": False}),
+    (no_decompression, {}),
 ]
 """What an application of ours has by default, and another has not."""
 
@@ -628,6 +658,7 @@ def test_every_policy_field_is_in_the_table():
     assert set(_POLICIES_OFF) <= {name for _, given in EFFECTS + DEFAULTS for name in given}
     for kind in (
         CompressionConfig,
+        DecompressionConfig,
         CorsConfig,
         RateLimitConfig,
         JwtConfig,
@@ -641,20 +672,48 @@ def test_every_policy_field_is_in_the_table():
             assert any(value != field.default for value in given), f"{kind.__name__}.{field.name}"
 
 
+QUIET = [
+    [compression_on, headers, security_headers, static, decompression, foreign_socket],
+    [compression_off, cors, members],
+    [compression_off, cors_rules, no_gzip_or_zstd],
+    [only_gzip, static_page, no_deflate_or_brotli],
+    [no_gzip, security_rules, body_limit],
+]
+"""Effects that leave other requests alone: those of a line share a server."""
+
+
+def grouped() -> list[list[tuple[Any, dict[str, Any]]]]:
+    rows = list(EFFECTS)
+    groups: list[list[tuple[Any, dict[str, Any]]]] = []
+    for names in QUIET:
+        groups.append([])
+        for name in names:
+            row = next(row for row in rows if row[0] is name)
+            rows.remove(row)
+            groups[-1].append(row)
+    return groups + [[row] for row in rows]
+
+
+FRAMEWORK = (documentation, foreign_socket, no_gzip_or_zstd, no_deflate_or_brotli)
+"""Effects on what an application of others does by itself, or not at all."""
+
+
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize(
-    ("effect", "fields"), EFFECTS, ids=lambda given: getattr(given, "__name__", "")
+    "rows", grouped(), ids=lambda rows: "+".join(effect.__name__ for effect, _ in rows)
 )
-def test_policy_has_its_effect(effect, fields, door, programs, tmp_path):
-    if effect is foreign_socket and door is in_process:
-        pytest.skip("a request of the client is no handshake")
-    is_foreign = door is our_server_with_another_application
-    if effect in (documentation, foreign_socket) and is_foreign:
-        pytest.skip("a feature of the framework")
-    if effect is busy and door == "workers":
-        pytest.skip("each worker counts its own requests, and the kernel spreads them")
+def test_policies_have_their_effects(rows, door, programs, tmp_path):
+    if door is in_process:  # a request of the client is no handshake
+        rows = [row for row in rows if row[0] is not foreign_socket]
+    if door is our_server_with_another_application:
+        rows = [row for row in rows if row[0] not in FRAMEWORK]
+    if not rows:
+        pytest.skip("nothing for this door")
+    fields = {name: value for _, given in rows for name, value in given.items()}
+    assert len(fields) == sum(len(given) for _, given in rows)
     with opened(door, configured(fields, tmp_path), programs) as send:
-        effect(send)
+        for effect, _ in rows:
+            (busy_workers if effect is busy and door == "workers" else effect)(send)
 
 
 @pytest.mark.parametrize("door", [d for d in DOORS if d is not our_server_with_another_application])

@@ -237,9 +237,10 @@ def test_result_that_does_not_fit_is_a_500_and_a_log_line(annotation, value, doo
     answer = door(app).get("/")
     assert answer.status == 500
     assert answer.json() == {
-        "type": "about:blank",
+        "type": "https://spikard.dev/errors/internal-server-error",
         "title": "Internal Server Error",
         "status": 500,
+        "detail": "Internal Server Error",
     }
     assert "GET / raised" in caplog.text
 
@@ -491,21 +492,8 @@ def test_exact_check_knows_what_the_declared_type_names(declared, fitting, wrong
     assert [each for each in wrong if check(each)] == []
 
 
-class Watched(Struct):
-    seen: dict[str, int]
-
-    def __getattribute__(self, name: str) -> Any:
-        return object.__getattribute__(self, name)
-
-
 @pytest.mark.parametrize(
-    "declared",
-    [
-        Annotated[int, Meta(ge=1)],
-        list[Annotated[str, Meta(max_length=3)]],
-        set[int],
-        Watched,  # looking at its fields runs code
-    ],
+    "declared", [Annotated[int, Meta(ge=1)], list[Annotated[str, Meta(max_length=3)]], set[int]]
 )
 def test_there_is_no_exact_check_where_types_do_not_say_everything(declared):
     assert exact_check(declared) is None

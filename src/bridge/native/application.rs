@@ -8,6 +8,7 @@ use http::uri::PathAndQuery;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use super::decoded::Decoded;
 use super::file::blocking;
 use super::passage::Passage;
 use super::slots::{Overloaded, Slots};
@@ -134,62 +135,83 @@ impl NativeApplication {
         if !std::ptr::eq(facts, Arc::as_ptr(&head.connection)) {
             exchange.came_for(&head.connection.peer);
         }
+        let body_in = native.pipeline.body_in(&ticket);
+        let passage = |head, ticket, spans| Passage {
+            native: Arc::clone(native),
+            reactor: Rc::clone(&reactor),
+            head: Arc::new(head),
+            ticket,
+            spans,
+            inlet: None,
+            slots: None,
+            slot: None,
+        };
         match decision {
+            Decision::Respond(response)
+                if native.refusals(&ticket, response.status()).is_some() =>
+            {
+                passage(head, ticket, PathSpans::default()).refuse(response)
+            }
             Decision::Respond(response) => {
                 Called::Answered(Answer::Response(native.finished(&ticket, response)))
             }
             Decision::SendFile(file) => {
                 if let Some(response) = file.open_cached() {
+                    if native.refusals(&ticket, response.status()).is_some() {
+                        return passage(head, ticket, PathSpans::default()).refuse(response);
+                    }
                     return Called::Answered(Answer::Response(native.finished(&ticket, response)));
                 }
-                let native = Arc::clone(native);
+                let passage = passage(head, ticket, PathSpans::default());
                 Called::waiting(async move {
                     let response = blocking(move || file.open()).await;
-                    let response = response.map(ResponseBody::from);
-                    Answer::Response(native.finished(&ticket, response))
+                    passage
+                        .refuse(response.map(ResponseBody::from))
+                        .answer()
+                        .await
                 })
             }
             Decision::Handle {
                 id, params, limits, ..
             } => {
-                let passage = Passage {
-                    native: Arc::clone(native),
-                    reactor,
-                    head: Arc::new(head),
-                    ticket,
-                    spans: params,
-                    inlet: None,
-                    slots: self.slots.clone(),
-                    slot: None,
-                };
-                passage.handle(id, limits, &self.websocket, exchange)
+                let mut passage = passage(head, ticket, params);
+                passage.slots.clone_from(&self.slots);
+                match body_in {
+                    None => passage.handle(id, limits, &self.websocket, exchange),
+                    Some(body_in) => {
+                        let exchange = Decoded::new(exchange, body_in);
+                        passage.handle(id, limits, &self.websocket, exchange)
+                    }
+                }
             }
             Decision::Mounted { id, limits, .. } => {
                 native.pipeline.tell_request_id(&ticket, &mut head.headers);
                 let app = Rc::clone(self);
                 Called::waiting(async move {
-                    let answer = app.call_mount(id, limits, reactor, head, exchange).await;
+                    let answer = match body_in {
+                        None => app.call_mount(id, limits, reactor, head, exchange).await,
+                        Some(body_in) => {
+                            let exchange = Decoded::new(exchange, body_in);
+                            app.call_mount(id, limits, reactor, head, exchange).await
+                        }
+                    };
                     finish_answer(&app.native, &ticket, answer)
                 })
             }
             Decision::Hooks => {
                 let limits = native.pipeline.limits();
-                let passage = Passage {
-                    native: Arc::clone(native),
-                    reactor,
-                    head: Arc::new(head),
-                    ticket,
-                    spans: PathSpans::default(),
-                    inlet: None,
-                    // The driver asks for a place before the endpoint.
-                    slots: None,
-                    slot: None,
-                };
+                // Without slots: the driver asks for a place before the endpoint.
+                let passage = passage(head, ticket, PathSpans::default());
                 if is_websocket {
                     let callee = websocket::Callee::Driver;
                     return passage.converse(callee, &self.websocket, limits);
                 }
-                Called::waiting(passage.drive(limits, exchange))
+                Called::waiting(match body_in {
+                    None => passage.drive(limits, Box::new(exchange)),
+                    Some(body_in) => {
+                        passage.drive(limits, Box::new(Decoded::new(exchange, body_in)))
+                    }
+                })
             }
         }
     }

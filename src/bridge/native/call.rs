@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Response, StatusCode, response};
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode, Version, response};
 use http_body::Body as _;
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::intern;
@@ -16,6 +16,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
 use super::application::cut_root_path;
 use super::arguments;
+use super::decoded::BodyDecoder;
 use super::endpoint::Endpoint;
 use super::file::{FilePieces, first_piece, open};
 use super::filter::{Filter, OFFLOAD_FROM, encode_whole};
@@ -26,7 +27,7 @@ use crate::message::body::ResponseBody;
 use crate::message::head::Head;
 use crate::pipeline::{
     Decision, FileBody, FileConditions, Limits, PathSpans, RouteId, SendFile, Ticket,
-    declared_length, overloaded,
+    declared_length, overloaded, request_timeout,
 };
 
 /// One request of a door that is not ours, or with hooks: decided in Rust, awaited in Python.
@@ -251,6 +252,23 @@ impl Call {
     /// Gives up on the endpoint: as many requests run and wait as may.
     fn overload(&self) {
         self.with(|inner| inner.next = Next::Respond(Some(overloaded().map(whole))));
+    }
+
+    /// Gives up on the endpoint: it took too long.
+    fn time_out(&self) {
+        let mut answer = request_timeout().map(whole);
+        self.with(|inner| {
+            if inner.head.version > Version::HTTP_11 {
+                answer.headers_mut().remove(CONNECTION); // RFC 9113 §8.2.2
+            }
+            inner.next = Next::Respond(Some(answer));
+        });
+    }
+
+    /// What the body's chunks go through before anybody reads them, if they do.
+    fn body_decoder(&self) -> Option<BodyDecoder> {
+        let body_in = self.with(|inner| self.native.pipeline.body_in(&inner.ticket));
+        body_in.map(BodyDecoder::new)
     }
 
     /// Calls the endpoint: `(True, awaitable)`, `(False, result)`, or `(None, response)` when the
@@ -515,7 +533,7 @@ fn parts(status: u16, headers: &Bound<'_, PyAny>) -> PyResult<response::Parts> {
 }
 
 /// All bytes of a body that does not wait, and as many as there are of one that does.
-fn whole(mut body: ResponseBody) -> Bytes {
+pub(super) fn whole(mut body: ResponseBody) -> Bytes {
     if let ResponseBody::Full(bytes) = body {
         return bytes;
     }

@@ -14,6 +14,7 @@ use super::endpoint::Endpoint;
 use super::head::RequestHead;
 use super::host_scope;
 use super::mounted::Mount;
+use super::refusal::Refusals;
 use super::{Names, Native, Target};
 use crate::bridge::asgi::ApplicationFields;
 use crate::bridge::{errors, shared_counts};
@@ -40,6 +41,7 @@ struct Filling {
     socket_driver: Option<Py<PyAny>>,
     mounts: Vec<RouteId>,
     mount_door: Option<Py<PyAny>>,
+    refusals: Option<Refusals>,
     cancels_abandoned: bool,
     forms: Option<Py<PyAny>>,
 }
@@ -68,6 +70,7 @@ impl Core {
             socket_driver: None,
             mounts: Vec::new(),
             mount_door: None,
+            refusals: None,
             cancels_abandoned: server.cancel_abandoned_streams,
             forms,
         };
@@ -141,16 +144,11 @@ impl Core {
         })
     }
 
-    /// Lets two routes' specs answer the requests that no route takes: the 404 and the 405.
-    fn set_unmatched(
-        &self,
-        not_found: &Bound<'_, PyAny>,
-        method_not_allowed: &Bound<'_, PyAny>,
-    ) -> PyResult<()> {
-        let target = |spec| Endpoint::from_spec(spec).map(Target::Endpoint);
-        let targets = (target(not_found)?, target(method_not_allowed)?);
+    /// Has `answer(request, status, headers, body)` make a response, or an awaitable of one, of what
+    /// policies answer with one of these statuses.
+    fn set_refusals(&self, statuses: Vec<u16>, answer: Py<PyAny>) -> PyResult<()> {
         self.filling(|filling| {
-            filling.pipeline.set_unmatched(targets.0, targets.1);
+            filling.refusals = Some(Refusals { statuses, answer });
             Ok(())
         })
     }
@@ -216,6 +214,7 @@ impl Core {
                     socket_driver: filling.socket_driver,
                     mounts: filling.mounts,
                     mount_door: filling.mount_door,
+                    refusals: filling.refusals,
                     cancels_abandoned: filling.cancels_abandoned,
                     forms: filling.forms,
                 });

@@ -19,10 +19,10 @@ use crate::server::{Answer, Exchange};
 
 impl Passage {
     /// Lets Python run the hooks around the request.
-    pub(super) async fn drive<E: Exchange>(mut self, limits: Limits, exchange: E) -> Answer {
+    pub(super) async fn drive(mut self, limits: Limits, exchange: Box<dyn Exchange>) -> Answer {
         let limit = BodyLimit::new(limits.max_body_bytes);
-        self.inlet = Some(Inlet::new(&self.reactor, Box::new(exchange), limit));
-        let (call, step) = match Python::attach(|py| self.start_driver(py)) {
+        self.inlet = Some(Inlet::new(&self.reactor, exchange, limit));
+        let (call, request, step) = match Python::attach(|py| self.start_driver(py)) {
             Ok(started) => started,
             Err(error) => {
                 Python::attach(|py| errors::log(py, &self.native.names.log, &error));
@@ -33,8 +33,9 @@ impl Passage {
             Started::Finished(result) => Ok(result),
             Started::Waiting(task) => self.wait(task, limits.request_timeout).await,
         };
+        self.ticket = call.get().take_ticket();
         let reply = match result {
-            Err(TimedOut) => Reply::plain(request_timeout()),
+            Err(TimedOut) => return self.refuse_again(request_timeout(), request).await,
             Ok(Ok(response)) => {
                 Python::attach(|py| match self.of_response(py, response.bind(py)) {
                     Step::Replied(reply) => reply,
@@ -46,11 +47,10 @@ impl Passage {
                 Reply::plain(internal_server_error())
             }
         };
-        self.ticket = call.get().take_ticket();
         self.give_opened(reply).await
     }
 
-    fn start_driver(&self, py: Python<'_>) -> PyResult<(Py<Call>, Started)> {
+    fn start_driver(&self, py: Python<'_>) -> PyResult<(Py<Call>, Py<PyAny>, Started)> {
         let head = RequestHead::new(Arc::clone(&self.head), Arc::clone(&self.native.root_path));
         let request = self.request_of(py, head)?;
         let root_path = Arc::clone(&self.native.root_path);
@@ -64,8 +64,8 @@ impl Passage {
         let Some(driver) = &self.native.driver else {
             return Err(PyRuntimeError::new_err("the application has no driver"));
         };
-        let coroutine = driver.bind(py).call1((&call, request))?;
+        let coroutine = driver.bind(py).call1((&call, &request))?;
         let started = Tasks::start(&self.reactor, &coroutine);
-        Ok((call, started))
+        Ok((call, request.unbind(), started))
     }
 }

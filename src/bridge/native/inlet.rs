@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header};
@@ -23,11 +24,17 @@ thread_local! {
     static INLETS: Registry<Inlet> = const { Registry::new() };
 }
 
+/// The time until the head of a response has to be there; `None` for any.
+#[derive(Clone, Copy)]
+pub(super) struct TimeLimit(pub(super) Option<Duration>);
+
 /// The exchange of one request while Python may use it.
 pub(super) struct Inlet {
     core: Rc<Core>,
     exchange: RefCell<Box<dyn Exchange>>,
     limit: RefCell<BodyLimit>,
+    /// Set when another time limit holds, until somebody has heard of it.
+    timeout: Cell<Option<TimeLimit>>,
     connection: RefCell<Option<Waker>>,
     receivers: RefCell<VecDeque<Py<PyAny>>>,
     gone: Cell<bool>,
@@ -40,6 +47,7 @@ impl Inlet {
             core: Rc::clone(core),
             exchange: RefCell::new(exchange),
             limit: RefCell::new(limit),
+            timeout: Cell::new(None),
             connection: RefCell::new(None),
             receivers: RefCell::new(VecDeque::new()),
             gone: Cell::new(false),
@@ -66,6 +74,11 @@ impl Inlet {
         {
             *connection = Some(waker.clone());
         }
+    }
+
+    /// The time limit that came in force since the last call.
+    pub(super) fn changed_timeout(&self) -> Option<TimeLimit> {
+        self.timeout.take()
     }
 
     /// Ends Python's use: the request is over.
@@ -188,6 +201,20 @@ impl Source {
     /// Whether the client has gone, or the request is over.
     fn is_disconnected(&self) -> bool {
         self.inlet().is_none_or(|inlet| inlet.gone.get())
+    }
+
+    /// Holds the request to other limits: bytes of its body, seconds from its beginning.
+    #[pyo3(signature = (max_body_bytes, request_timeout))]
+    fn set_limits(&self, max_body_bytes: Option<u64>, request_timeout: Option<f64>) {
+        let Some(inlet) = self.inlet() else { return };
+        inlet.limit.replace(BodyLimit::new(max_body_bytes));
+        let timeout = request_timeout.map(Duration::try_from_secs_f64);
+        inlet
+            .timeout
+            .set(Some(TimeLimit(timeout.and_then(Result::ok))));
+        if let Some(connection) = &*inlet.connection.borrow() {
+            connection.wake_by_ref();
+        }
     }
 
     /// Sends `103 Early Hints` with these `link` values where the connection can.

@@ -5,6 +5,7 @@ mod arguments;
 mod call;
 mod collecting;
 mod core;
+mod decoded;
 mod driver;
 mod endpoint;
 mod file;
@@ -16,6 +17,7 @@ mod inlet;
 mod mounted;
 mod names;
 mod passage;
+mod refusal;
 mod respond;
 mod slots;
 mod websocket;
@@ -33,6 +35,7 @@ use crate::server::Answer;
 pub(crate) use self::core::Core;
 pub(crate) use application::NativeApplication;
 pub(crate) use call::Call;
+pub(crate) use decoded::BodyDecoder;
 pub(crate) use file::FilePieces;
 pub(crate) use filter::Filter;
 pub(crate) use head::RequestHead;
@@ -43,6 +46,7 @@ pub(crate) use websocket::Peer;
 use endpoint::Endpoint;
 use mounted::Mount;
 use names::Names;
+use refusal::Refusals;
 
 /// A Spikard application, frozen.
 pub(crate) struct Native {
@@ -56,6 +60,8 @@ pub(crate) struct Native {
     mounts: Vec<RouteId>,
     /// What is called for every request to a mount instead, when Python has a say around them.
     mount_door: Option<Py<PyAny>>,
+    /// The application's say about what policies answer, when it has one.
+    refusals: Option<Refusals>,
     cancels_abandoned: bool,
     /// The limits of forms, which every `Exchange` has.
     forms: Option<Py<PyAny>>,

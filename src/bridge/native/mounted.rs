@@ -15,7 +15,7 @@ use crate::bridge::reactor::Core as Reactor;
 use crate::bridge::websocket::Settings;
 use crate::message::body::BodyError;
 use crate::message::head::{Endpoint, Head};
-use crate::pipeline::{BodyLimit, Limits, payload_too_large};
+use crate::pipeline::{BodyLimit, Limits, body_refusal};
 use crate::server::{Answer, Capabilities, Exchange};
 
 /// An ASGI application below a prefix.
@@ -80,9 +80,9 @@ pub(super) async fn serve<E: Exchange>(
     let answer = asgi::serve(mount, reactor, head, exchange, limits.request_timeout)
         .answer()
         .await;
-    match refused.get() {
-        // The application heard a disconnect; the client is told why.
-        Some(limit) => Answer::Response(payload_too_large(limit)),
+    // The application heard a disconnect; the client is told why.
+    match refused.get().and_then(body_refusal) {
+        Some(refusal) => Answer::Response(refusal),
         None => answer,
     }
 }
@@ -91,8 +91,8 @@ pub(super) async fn serve<E: Exchange>(
 struct Limited<E> {
     inner: E,
     limit: BodyLimit,
-    /// The limit that the body was over.
-    refused: Rc<Cell<Option<u64>>>,
+    /// What kept the application from reading the body.
+    refused: Rc<Cell<Option<BodyError>>>,
 }
 
 impl<E: Exchange> Exchange for Limited<E> {
@@ -100,15 +100,11 @@ impl<E: Exchange> Exchange for Limited<E> {
         let Some(piece) = ready!(self.inner.poll_body(cx)) else {
             return Poll::Ready(None);
         };
-        Poll::Ready(Some(piece.and_then(|piece| {
-            if let Err(error) = self.limit.admit(&piece) {
-                if let BodyError::TooLarge { limit } = error {
-                    self.refused.set(Some(limit));
-                }
-                return Err(error);
-            }
-            Ok(piece)
-        })))
+        let piece = piece.and_then(|piece| self.limit.admit(&piece).map(|()| piece));
+        if let Err(error) = &piece {
+            self.refused.set(Some(*error));
+        }
+        Poll::Ready(Some(piece))
     }
 
     fn is_body_end(&self) -> bool {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +18,7 @@ use super::endpoint::Endpoint;
 use super::file::{blocking, open};
 use super::followed::Followed;
 use super::head::RequestHead;
-use super::inlet::Inlet;
+use super::inlet::{Inlet, TimeLimit};
 use super::respond::{self, Reply, reply};
 use super::slots::{Overloaded, Slot, Slots};
 use super::{Native, arguments, internal_server_error, websocket};
@@ -30,7 +30,7 @@ use crate::bridge::websocket::Settings;
 use crate::message::body::{BodyError, ResponseBody};
 use crate::message::head::Head;
 use crate::pipeline::{
-    BodyLimit, FileConditions, Limits, PathSpans, RouteId, Ticket, overloaded, payload_too_large,
+    BodyLimit, FileConditions, Limits, PathSpans, RouteId, Ticket, body_refusal, overloaded,
     request_timeout,
 };
 use crate::server::{Answer, Called, Exchange};
@@ -97,7 +97,7 @@ impl Passage {
         }
         let body = match body.map(Collecting::finish).transpose() {
             Ok(body) => body,
-            Err(error) => return Called::Answered(self.refuse_body(error)),
+            Err(error) => return self.refuse_body(error),
         };
         match self.start(endpoint, body.as_ref(), limits, exchange) {
             Step::Replied(reply) if reply.file.is_none() => Called::Answered(self.give(reply)),
@@ -105,10 +105,10 @@ impl Passage {
         }
     }
 
-    fn refuse_body(self, error: BodyError) -> Answer {
-        match error {
-            BodyError::TooLarge { limit } => self.give(Reply::plain(payload_too_large(limit))),
-            _ => Answer::Abort,
+    fn refuse_body(self, error: BodyError) -> Called {
+        match body_refusal(error) {
+            Some(refusal) => self.refuse(refusal),
+            None => Called::Answered(Answer::Abort),
         }
     }
 
@@ -128,13 +128,13 @@ impl Passage {
         }
         let body = match body.map(Collecting::finish).transpose() {
             Ok(body) => body,
-            Err(error) => return self.refuse_body(error),
+            Err(error) => return self.refuse_body(error).answer().await,
         };
         // After the body: a client that sends slowly takes nobody's place.
         if let Some(slots) = self.slots.take() {
             match slots.enter().await {
                 Ok(slot) => self.slot = Some(slot),
-                Err(Overloaded) => return self.give(Reply::plain(overloaded())),
+                Err(Overloaded) => return self.refuse(overloaded()).answer().await,
             }
         }
         match self.start(endpoint, body.as_ref(), limits, exchange) {
@@ -149,9 +149,12 @@ impl Passage {
         let Some(endpoint) = native.endpoint(id) else {
             return Answer::Abort;
         };
-        let reply = self.settle(endpoint, step, limits.request_timeout).await;
+        let settled = self.settle(endpoint, step, limits.request_timeout).await;
         self.slot = None;
-        self.give_opened(reply).await
+        match settled {
+            Ok(reply) => self.give_opened(reply).await,
+            Err(TimedOut) => self.refuse(request_timeout()).answer().await,
+        }
     }
 
     fn start<E: Exchange>(
@@ -215,22 +218,23 @@ impl Passage {
 
     /// Makes a response of an exception.
     fn failed(&self, py: Python<'_>, endpoint: &Endpoint, error: &PyErr) -> Step {
-        let names = &self.native.names;
         let answer = self
             .request(py, endpoint)
             .and_then(|request| endpoint.fail.bind(py).call1((request, error.value(py))));
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(second) => {
-                errors::log(py, &names.log, &second);
-                return Step::Replied(Reply::plain(internal_server_error()));
+        self.answered(py, answer)
+    }
+
+    /// What came of asking the application for a response: one, or an awaitable of one.
+    pub(super) fn answered(&self, py: Python<'_>, answer: PyResult<Bound<'_, PyAny>>) -> Step {
+        let names = &self.native.names;
+        let started = answer.and_then(|answer| {
+            if let Ok(true) = answer.is_instance(names.response.bind(py)) {
+                return Ok(Started::Finished(Ok(answer.unbind())));
             }
-        };
-        if let Ok(true) = answer.is_instance(names.response.bind(py)) {
-            return self.of_response(py, &answer);
-        }
-        let coroutine = names.as_coroutine.bind(py).call1((answer,));
-        match coroutine.map(|coroutine| Tasks::start(&self.reactor, &coroutine)) {
+            let coroutine = names.as_coroutine.bind(py).call1((answer,))?;
+            Ok(Tasks::start(&self.reactor, &coroutine))
+        });
+        match started {
             Ok(Started::Finished(Ok(response))) => self.of_response(py, response.bind(py)),
             Ok(Started::Waiting(task)) => Step::Failing(task),
             Ok(Started::Finished(Err(error))) | Err(error) => {
@@ -305,53 +309,63 @@ impl Passage {
         endpoint: &Endpoint,
         step: Step,
         timeout: Option<Duration>,
-    ) -> Reply {
+    ) -> Result<Reply, TimedOut> {
         let mut step = step;
         loop {
             step = match step {
-                Step::Replied(reply) => return reply,
-                Step::Waiting(task) => match self.wait(task, timeout).await {
-                    Err(TimedOut) => return Reply::plain(request_timeout()),
-                    Ok(result) => Python::attach(|py| match result {
+                Step::Replied(reply) => return Ok(reply),
+                Step::Waiting(task) => {
+                    let result = self.wait(task, timeout).await?;
+                    Python::attach(|py| match result {
                         Ok(value) => self.replied(py, endpoint, value.bind(py)),
                         Err(error) => self.failed(py, endpoint, &error),
-                    }),
-                },
-                Step::Failing(task) => match self.wait(task, timeout).await {
-                    Err(TimedOut) => return Reply::plain(request_timeout()),
-                    Ok(result) => Python::attach(|py| match result {
+                    })
+                }
+                Step::Failing(task) => {
+                    let result = self.wait(task, timeout).await?;
+                    Python::attach(|py| match result {
                         Ok(response) => self.of_response(py, response.bind(py)),
                         Err(error) => {
                             errors::log(py, &self.native.names.log, &error);
                             Step::Replied(Reply::plain(internal_server_error()))
                         }
-                    }),
-                },
+                    })
+                }
             };
         }
     }
 
-    /// Awaits a task, driving the request body that it may read. Dropping it cancels the task.
+    /// Awaits a task, driving the request body that it may read. Dropping it cancels the task. The
+    /// time runs from here, and is another once the inlet says so.
     pub(super) async fn wait(
         &self,
         task: Task,
         timeout: Option<Duration>,
     ) -> Result<PyResult<Py<PyAny>>, TimedOut> {
+        let began = tokio::time::Instant::now();
         let mut task = pin!(task);
-        let waiting = poll_fn(|cx| {
-            if let Some(inlet) = &self.inlet {
-                inlet.drive(cx);
-            }
-            task.as_mut().poll(cx)
-        });
-        match timeout {
-            None => Ok(waiting.await),
-            Some(timeout) => {
-                if let Ok(result) = tokio::time::timeout(timeout, waiting).await {
-                    return Ok(result);
+        let mut timeout = timeout;
+        loop {
+            let waiting = poll_fn(|cx| {
+                if let Some(inlet) = &self.inlet {
+                    inlet.drive(cx);
+                    if let Some(changed) = inlet.changed_timeout() {
+                        return Poll::Ready(Err(changed));
+                    }
                 }
-                Python::attach(|py| task.expire(py));
-                Err(TimedOut)
+                task.as_mut().poll(cx).map(Ok)
+            });
+            let waited = match timeout {
+                None => Ok(waiting.await),
+                Some(timeout) => tokio::time::timeout_at(began + timeout, waiting).await,
+            };
+            match waited {
+                Ok(Ok(result)) => return Ok(result),
+                Ok(Err(TimeLimit(changed))) => timeout = changed,
+                Err(_elapsed) => {
+                    Python::attach(|py| task.expire(py));
+                    return Err(TimedOut);
+                }
             }
         }
     }

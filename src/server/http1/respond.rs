@@ -233,8 +233,8 @@ fn switching_protocols(
 fn refusal(fault: BodyError) -> Response<ResponseBody> {
     let mut response = bare(match fault {
         BodyError::TooSlow => StatusCode::REQUEST_TIMEOUT,
-        BodyError::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-        BodyError::Malformed | BodyError::Gone => StatusCode::BAD_REQUEST,
+        BodyError::TooLarge { .. } | BodyError::Inflated { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+        BodyError::Malformed | BodyError::Gone | BodyError::Undecodable => StatusCode::BAD_REQUEST,
     });
     let close = HeaderValue::from_static("close");
     response.headers_mut().insert(header::CONNECTION, close);
