@@ -6,7 +6,7 @@ import sys
 from conformance.asgi import cases as asgi
 from conformance.faults import cases as faults
 from conformance.http1 import cases as http1
-from conformance.http2 import cases as http2
+from conformance.http2 import rules as http2
 from conformance.policies import cases as policies
 from conformance.runner import main
 from conformance.streams import cases as streams

@@ -543,6 +543,19 @@ async def census(call: Call) -> None:
 
 
 @http
+async def open_files(call: Call) -> None:
+    """Open as many files as a busy application may have open at once, and answer."""
+    descriptors: list[int] = []
+    try:
+        for _ in range(8):
+            descriptors.append(os.open(_FILE, os.O_RDONLY))  # noqa: PERF401 - closed if one fails
+        await call.answer(b"opened")
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+
+
+@http
 async def release_later(call: Call) -> None:
     """Answer half a second later, as work in flight while the server stops."""
     await asyncio.sleep(0.5)

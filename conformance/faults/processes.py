@@ -156,6 +156,44 @@ def out_of_descriptors(trial: Trial) -> None:
     eventually(lambda: _pings(server), "no recovery", within=4)
 
 
+@SUITE.case("X18-files", MUST, "connections leave descriptors to the application")
+def files_beside_connections(trial: Trial) -> None:
+    server = trial.start(Options(open_files=64))
+    server.ping()
+    kept = trial.connect(server=server)
+    for _ in range(150):
+        with contextlib.suppress(OSError):
+            trial.connect(server=server)
+        with contextlib.suppress(BrokenError):  # it may have made room for another
+            kept.ask(trial.target("open-files"))
+    with trial.connect(server=server) as connection:
+        answer = connection.ask(trial.target("open-files"))
+    equal((answer.status, answer.body), (200, b"opened"), "answer beside 150 connections")
+
+
+@SUITE.case("X18-busy", MUST, "who finds every connection at work hears so, and may come back")
+def all_at_work(trial: Trial) -> None:
+    server = trial.start(Options(open_files=64))
+    server.ping()
+    busy = []
+    for number in range(1, 60):
+        connection = trial.connect(server=server)
+        connection.request(trial.target("receive-for-ever"))
+        while not (ended := connection.has_ended(0.05)):
+            if len(trial.observer.all(trial.tag, "called")) == number:
+                break
+        if ended:
+            equal(connection.outcome(), 503, "answer to one too many")
+            break
+        busy.append(connection)
+    check(10 < len(busy) < 50, f"{len(busy)} connections with 64 descriptors")
+    lines = len(server.log().splitlines())
+    check(lines < 20, f"{lines} log lines")
+    for connection in busy:
+        connection.close()
+    eventually(lambda: _pings(server), "no recovery", within=4)
+
+
 @SUITE.case(
     "X22", MUST, "SIGTERM: work is finished, idle connections end, exit code 0", needs={"timers"}
 )

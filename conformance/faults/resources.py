@@ -91,6 +91,37 @@ def idle_http1(trial: Trial) -> None:
     )
 
 
+@SUITE.case("W03", SHOULD, "a silent connection costs at most 4 KiB")
+def silent(trial: Trial) -> None:
+    server = trial.start(OWN)
+    trial.connect(server=server).ask("/ping")
+    before, number = server.memory(), 2_000
+    for _ in range(number):
+        trial.connect(server=server)
+    server.ping()
+    cost = (server.memory() - before) / number
+    check(cost <= 4 * KIB, f"a silent connection costs {cost / KIB:.1f} KiB")
+
+
+@SUITE.case("W03-http2", SHOULD, "an idle HTTP/2 connection costs at most 12 KiB", needs={"http2"})
+def idle_http2(trial: Trial) -> None:
+    server = trial.start(OWN)
+    Http2(trial, connection=trial.connect(server=server)).ask("echo")
+    before, number = server.memory(), 1_000
+    clients = []
+    for _ in range(number):
+        client = Http2(trial, connection=trial.connect(server=server))
+        equal(client.ask("echo", method="POST", body=b"x").status, 200, "status")
+        clients.append(client)
+    eventually(
+        lambda: (server.memory() - before) / number <= 12 * KIB,
+        "an idle connection costs more than 12 KiB",
+        within=IDLE_SECONDS,
+    )
+    for client in clients[-50:]:  # the first ones may be over their keep-alive time
+        equal(client.ask("echo", method="POST", body=b"again").body, b"again", "body after a rest")
+
+
 @SUITE.case("W04", MUST, "an idle WebSocket costs at most 16 KiB", needs={"websocket"})
 def idle_websocket(trial: Trial) -> None:
     server = trial.start(OWN)
@@ -102,6 +133,25 @@ def idle_websocket(trial: Trial) -> None:
         lambda: (server.memory() - before) / number <= 16 * KIB,
         "an idle WebSocket costs more than 16 KiB",
         within=IDLE_SECONDS,
+    )
+
+
+@SUITE.case("W05", SHOULD, "memory goes back when many connections have gone")
+def gone(trial: Trial) -> None:
+    server = trial.start(OWN)
+    trial.connect(server=server).ask("/ping")
+    before = server.memory()
+    busy = [trial.connect(server=server) for _ in range(2_000)]
+    for connection in busy:
+        connection.request(trial.target("receive-for-ever"))
+    trial.seen("called", count=len(busy), timeout=20)
+    peak = server.memory()
+    for connection in busy:
+        connection.close()
+    eventually(
+        lambda: server.memory() - before <= 0.2 * (peak - before) + MIB,
+        f"less than 80 % of the growth by {(peak - before) >> 10} KiB is given back",
+        within=30,
     )
 
 

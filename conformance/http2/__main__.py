@@ -2,7 +2,7 @@
 
 import sys
 
-from conformance.http2 import cases
+from conformance.http2 import rules
 from conformance.runner import main
 
-sys.exit(main([cases.SUITE]))
+sys.exit(main([rules.SUITE]))

@@ -500,6 +500,3 @@ def too_many_streams(trial: Trial) -> None:
         len(trial.observer.all(trial.tag, "called")) <= (limit or 0),
         "more handlers than streams allowed",
     )
-
-
-SUITE.left_out("D25", "h2spec", "not installable; the R cases hold its main rules")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from conformance.case import MUST, Case, Suite
+from conformance.case import MUST, SHOULD, Case, Suite
 from conformance.client import Connection
 from conformance.server import Options
 from conformance.verdict import broken, check, equal
@@ -172,17 +172,33 @@ def deflate(trial: Trial) -> None:
     for offer in (
         "permessage-deflate",
         "permessage-deflate; client_max_window_bits; server_max_window_bits=10",
-        "permessage-deflate; server_max_window_bits=banana",
-        "permessage-deflate; x=1; x=1, __proto__; constructor",
     ):
-        trial.new_tag()
-        connection, _ = handshake(trial, "ws-echo", headers=[f"Sec-WebSocket-Extensions: {offer}"])
-        answer = connection.response()
-        check(answer.status in (101, 400), f"{offer!r} answers {answer.status}")
-        if answer.all(b"sec-websocket-extensions"):
-            broken(
-                f"negotiates {answer.all(b'sec-websocket-extensions')}, for which no case exists yet"
-            )
+        _offer(trial, offer)
+
+
+@SUITE.case(
+    "E10", SHOULD, "offers of extensions that make no sense are declined", needs=NEEDS, hostile=True
+)
+def senseless_offers(trial: Trial) -> None:
+    for offer in (
+        "permessage-deflate; server_max_window_bits=banana",
+        "permessage-deflate; server_max_window_bits=; server_max_window_bits=99",
+        "permessage-deflate; x=1; x=1, __proto__; constructor",
+        ";;,,==",
+        "x" * 8000,
+    ):
+        _offer(trial, offer)
+
+
+def _offer(trial: Trial, offer: str) -> None:
+    trial.new_tag()
+    connection, _ = handshake(trial, "ws-echo", headers=[f"Sec-WebSocket-Extensions: {offer}"])
+    answer = connection.response()
+    check(answer.status in (101, 400), f"{offer!r} answers {answer.status}")
+    if answer.all(b"sec-websocket-extensions"):
+        broken(
+            f"negotiates {answer.all(b'sec-websocket-extensions')}, for which no case exists yet"
+        )
 
 
 @SUITE.case(

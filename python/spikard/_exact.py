@@ -83,6 +83,8 @@ class _Reader:
         self.structs.append(None)  # its place, for a type that contains itself
         fields = [(field.name, self.node(field.type)) for field in node.fields]
         cls = get_origin(node.cls) or node.cls  # of a generic's type
+        if cls.__getattribute__ is not object.__getattribute__ or hasattr(cls, "__getattr__"):
+            raise _TooHard  # looking at a field would run code, which may change what is looked at
         self.structs[index] = (cls, [each for each in fields if each[1] != ("any",)])
         return index
 

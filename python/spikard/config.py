@@ -647,7 +647,11 @@ class ServerConfig(Config):
     )
     max_connections: int = knob(
         10_000,
-        Integer("Open connections of a worker; above it the longest idle one goes", low=1),
+        Integer(
+            "Open connections of a worker, if a quarter of its descriptors (256 at most) is left;"
+            " above it the longest idle one goes",
+            low=1,
+        ),
         "Connection limits",
     )
     max_concurrency: int | None = knob(

@@ -19,7 +19,7 @@ use crate::server::Application;
 use crate::server::access_log::{AccessLog, Writer};
 use crate::server::limits::Limits;
 use crate::server::listener::{Listener, Server};
-use crate::server::shutdown::{self, Cause, StopReceiver, StopSender};
+use crate::server::shutdown::{self, StopReceiver, StopSender};
 use crate::server::tls::TlsAcceptor;
 
 /// Serves an ASGI application.
@@ -73,16 +73,14 @@ impl AsgiServer {
 
     /// Stops: closes the listeners, lets requests in flight finish for `grace` seconds, then cuts
     /// the rest. Returns an awaitable of the number of connections that were cut. `WebSocket`s are
-    /// closed with 1001, before a `restart` with 1012.
-    #[pyo3(signature = (reactor, grace, *, restart=false))]
+    /// closed with 1001.
     fn stop<'py>(
         &self,
         py: Python<'py>,
         reactor: &Reactor,
         grace: f64,
-        restart: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        stop(self.0.get()?, py, reactor, grace, cause(restart))
+        stop(self.0.get()?, py, reactor, grace)
     }
 
     /// Cuts all connections.
@@ -122,15 +120,13 @@ impl NativeServer {
     }
 
     /// See `AsgiServer.stop`.
-    #[pyo3(signature = (reactor, grace, *, restart=false))]
     fn stop<'py>(
         &self,
         py: Python<'py>,
         reactor: &Reactor,
         grace: f64,
-        restart: bool,
     ) -> PyResult<Bound<'py, PyAny>> {
-        stop(self.0.get()?, py, reactor, grace, cause(restart))
+        stop(self.0.get()?, py, reactor, grace)
     }
 
     /// See `AsgiServer.stop_now`.
@@ -184,14 +180,6 @@ fn websocket(config: &[u8], stop: StopReceiver) -> PyResult<Settings> {
     Ok(Settings { limits, stop })
 }
 
-fn cause(restart: bool) -> Cause {
-    if restart {
-        Cause::Restart
-    } else {
-        Cause::Shutdown
-    }
-}
-
 fn listen<A: Application>(
     server: &Rc<Server<A>>,
     reactor: &Reactor,
@@ -209,7 +197,6 @@ fn stop<'py, A: Application>(
     py: Python<'py>,
     reactor: &Reactor,
     grace: f64,
-    cause: Cause,
 ) -> PyResult<Bound<'py, PyAny>> {
     let grace = Duration::try_from_secs_f64(grace)
         .map_err(|error| PyValueError::new_err(format!("grace: {error}")))?;
@@ -217,7 +204,7 @@ fn stop<'py, A: Application>(
     let core = Rc::clone(reactor.core()?);
     control::awaitable(py, reactor, async move {
         let begun = Instant::now();
-        let cut = server.stop(grace, cause).await;
+        let cut = server.stop(grace).await;
         let left = grace.saturating_sub(begun.elapsed());
         let _ = tokio::time::timeout(left, core.afterwork.ended()).await;
         cut

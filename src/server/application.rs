@@ -79,6 +79,12 @@ pub enum Fault {
         /// The system's number of the error.
         number: i32,
     },
+    /// A connection was turned away, and maybe more since: all are at work.
+    #[error("turned a connection away: all {room} that there is room for are at work")]
+    Full {
+        /// The most connections at once.
+        room: usize,
+    },
     /// Our own code panicked; the request was answered with 500.
     #[error("a request ended in a panic, which is a bug of the server")]
     Panicked,

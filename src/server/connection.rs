@@ -99,7 +99,8 @@ async fn serve_http1<A: Application>(
                 status,
                 peer_closed,
             } => {
-                close(transport, status, peer_closed).await;
+                // Boxed for the same reason.
+                Box::pin(close(transport, status, peer_closed)).await;
                 return;
             }
             Outcome::Cut => return,
@@ -259,7 +260,7 @@ async fn close(mut transport: Transport, status: Option<StatusCode>, peer_closed
 }
 
 /// A protocol error is a bare status line: nothing of it is known to be understood.
-fn status_line(status: StatusCode) -> BytesMut {
+pub(super) fn status_line(status: StatusCode) -> BytesMut {
     let reason = status.canonical_reason().unwrap_or_default();
     let code = status.as_str();
     BytesMut::from(

@@ -27,6 +27,9 @@ pub struct Limits {
     /// How long a connection may be idle between two requests.
     #[serde(deserialize_with = "seconds")]
     pub keep_alive_timeout: Duration,
+    /// Idle time after which a connection gives its buffers back.
+    #[serde(skip)]
+    pub park_after: Duration,
     /// Bytes a second below which a request body is too slow, after a grace of five seconds.
     pub min_body_rate: u64,
     /// Bytes a second below which a peer takes a waiting response too slowly, after the same grace.
@@ -101,6 +104,7 @@ impl Default for Limits {
             body_timeout: Duration::from_secs(30),
             write_stall_timeout: Duration::from_secs(30),
             keep_alive_timeout: Duration::from_secs(75),
+            park_after: Duration::from_secs(1),
             min_body_rate: 240,
             min_write_rate: 240,
             max_request_line: 16 * 1024,

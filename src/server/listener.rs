@@ -1,11 +1,14 @@
 //! Listening sockets, the accept loop, and the stop of a whole server.
 
 use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::rc::Rc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
@@ -17,7 +20,8 @@ use super::connection;
 use super::http1::Batch;
 use super::limits::Limits;
 use super::planted;
-use super::shutdown::{Cause, Stop, StopSender};
+use super::room::{self, Spare};
+use super::shutdown::{Stop, StopSender};
 use super::tls::{TlsAcceptor, TlsError};
 use super::transport::Transport;
 use super::watch::Watch;
@@ -27,6 +31,8 @@ use crate::message::head::{Connection, Endpoint, Memo, Scheme};
 const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 /// The longest such pause.
 const LAST_BACKOFF: Duration = Duration::from_secs(1);
+/// Connections that are turned away between two such pauses.
+const TURNED_AWAY: usize = 16;
 
 /// A socket that connections arrive at.
 #[derive(Debug)]
@@ -109,6 +115,11 @@ pub struct Server<A> {
     /// Tells those who have taken a connection over: `WebSocket`s.
     stop: StopSender,
     stopping: Cell<bool>,
+    /// The most connections at once.
+    room: Cell<usize>,
+    spare: Spare,
+    /// When it was logged last that there is no room.
+    told: Cell<Option<Instant>>,
 }
 
 impl<A: Application> Server<A> {
@@ -127,12 +138,17 @@ impl<A: Application> Server<A> {
             chores: RefCell::new(Vec::new()),
             stop,
             stopping: Cell::new(false),
+            room: Cell::new(usize::MAX),
+            spare: Spare::new(),
+            told: Cell::new(None),
         }
     }
 
     /// Accepts connections from `listener` until the stop; call it inside the runtime.
     pub fn listen(self: &Rc<Self>, listener: Listener) {
         if self.chores.borrow().is_empty() {
+            self.room
+                .set(self.limits.max_connections.min(room::connections()));
             let (watch, batch) = (Rc::clone(&self.watch), Rc::clone(&self.batch));
             let app = Rc::clone(&self.app);
             let watching = spawn_local(async move { watch.run(|| app.rested()).await });
@@ -164,8 +180,8 @@ impl<A: Application> Server<A> {
 
     /// Stops: closes the listeners, lets requests in flight finish for up to `grace`, then cuts
     /// what is left. Returns how many connections were cut.
-    pub async fn stop(&self, grace: Duration, cause: Cause) -> usize {
-        self.begin_stop(cause);
+    pub async fn stop(&self, grace: Duration) -> usize {
+        self.begin_stop();
         let _ = tokio::time::timeout(grace, self.all_ended()).await;
         let cut = self.watch.len();
         self.cut();
@@ -181,18 +197,18 @@ impl<A: Application> Server<A> {
     }
 
     /// Closes the listeners and tells connections to finish.
-    pub fn begin_stop(&self, cause: Cause) {
+    pub fn begin_stop(&self) {
         self.stopping.set(true);
         for listener in self.listeners.take() {
             listener.abort();
         }
         self.watch.stop(Stop::Graceful);
-        self.stop.send_for(Stop::Graceful, cause);
+        self.stop.send(Stop::Graceful);
     }
 
     /// Cuts everything.
     pub fn stop_now(&self) {
-        self.begin_stop(Cause::Shutdown);
+        self.begin_stop();
         self.cut();
     }
 
@@ -209,7 +225,6 @@ impl<A: Application> Server<A> {
 
     async fn accept(self: Rc<Self>, listener: Listener) {
         let mut backoff = FIRST_BACKOFF;
-        let mut told: Option<Instant> = None;
         loop {
             match listener.accept().await {
                 Ok((transport, connection)) => {
@@ -221,12 +236,11 @@ impl<A: Application> Server<A> {
                 // The peer gave up before we took it; nothing is wrong with us.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
+                    let number = error.raw_os_error().unwrap_or_default();
+                    self.tell(Fault::CannotAccept { number });
                     // With no descriptor left, whoever has been idle for longest makes room.
-                    self.watch.evict_longest_idle();
-                    if told.is_none_or(|at| at.elapsed() >= LAST_BACKOFF) {
-                        told = Some(Instant::now());
-                        let number = error.raw_os_error().unwrap_or_default();
-                        self.app.report(Fault::CannotAccept { number });
+                    if !self.watch.evict_longest_idle() {
+                        self.turn_away(&listener).await;
                     }
                     tokio::time::sleep(backoff).await;
                     backoff = (backoff * 2).min(LAST_BACKOFF);
@@ -235,10 +249,40 @@ impl<A: Application> Server<A> {
         }
     }
 
+    /// Accepts some of those who wait with the spare descriptor, and tells them to go.
+    async fn turn_away(&self, listener: &Listener) {
+        let _lent = self.spare.lend();
+        for _ in 0..TURNED_AWAY {
+            let accepted = poll_fn(|cx| Poll::Ready(pin!(listener.accept()).poll(cx))).await;
+            let Poll::Ready(Ok((transport, _))) = accepted else {
+                break;
+            };
+            self.say_no(&transport);
+        }
+    }
+
+    fn say_no(&self, transport: &Transport) {
+        if self.tls.is_none() {
+            room::turn_away(transport);
+        }
+    }
+
+    /// Reports a fault, not more than once a second.
+    fn tell(&self, fault: Fault) {
+        let told = self.told.get();
+        if told.is_none_or(|at| at.elapsed() >= LAST_BACKOFF) {
+            self.told.set(Some(Instant::now()));
+            self.app.report(fault);
+        }
+    }
+
     fn admit(&self, transport: Transport, connection: Connection) {
         planted::point("accept");
-        if self.watch.len() >= self.limits.max_connections && !self.watch.evict_longest_idle() {
-            return; // full of work: closing at once is the clearest answer before any byte
+        let room = self.room.get();
+        if self.watch.len() >= room && !self.watch.evict_longest_idle() {
+            self.tell(Fault::Full { room });
+            self.say_no(&transport);
+            return;
         }
         let (key, activity) = self.watch.add();
         let serving = connection::serve(

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod listener;
 pub mod planted;
 pub mod response;
+mod room;
 pub mod shutdown;
 pub mod tls;
 pub mod transport;

@@ -21,8 +21,6 @@ use super::shutdown::Stop;
 
 /// Time before the minimum rates count, so that slow starts are no offence.
 const RATE_GRACE: Duration = Duration::from_secs(5);
-/// Idle time after which a connection gives its buffers back.
-const PARK_AFTER: Duration = Duration::from_secs(1);
 
 /// Connections that hold enough memory together to be worth a walk through the allocator's pages.
 const MANY: usize = 64;
@@ -228,7 +226,9 @@ impl Activity {
             Phase::FirstByte if age_of_phase > limits.protocol_detect_timeout => Some(Order::Close),
             Phase::Head if age_of_phase > limits.header_timeout => Some(Order::HeadTooSlow),
             Phase::Idle if age_of_phase > limits.keep_alive_timeout => Some(Order::Close),
-            Phase::Idle if age_of_phase > PARK_AFTER && !self.parked.get() => Some(Order::Park),
+            Phase::Idle if age_of_phase > limits.park_after && !self.parked.get() => {
+                Some(Order::Park)
+            }
             Phase::Body
                 if age(self.body_tick.get()) > limits.body_timeout
                     || too_slow(

@@ -352,6 +352,7 @@ def test_root_path_that_ends_inside_a_segment_is_none():
         {"headers": [(b"bad name", b"1")]},
         {"headers": [(b"name", b"a\r\nb")]},
         {"query_string": b"a b\x00"},
+        {"headers": [(b"x%d" % number, b"") for number in range(33_000)]},
     ],
 )
 def test_what_is_no_request_is_400(given):

@@ -492,8 +492,21 @@ def test_exact_check_knows_what_the_declared_type_names(declared, fitting, wrong
     assert [each for each in wrong if check(each)] == []
 
 
+class Watched(Struct):
+    seen: dict[str, int]
+
+    def __getattribute__(self, name: str) -> Any:
+        return object.__getattribute__(self, name)
+
+
 @pytest.mark.parametrize(
-    "declared", [Annotated[int, Meta(ge=1)], list[Annotated[str, Meta(max_length=3)]], set[int]]
+    "declared",
+    [
+        Annotated[int, Meta(ge=1)],
+        list[Annotated[str, Meta(max_length=3)]],
+        set[int],
+        Watched,  # looking at its fields runs code
+    ],
 )
 def test_there_is_no_exact_check_where_types_do_not_say_everything(declared):
     assert exact_check(declared) is None

@@ -12,7 +12,7 @@ use spikard::message::body::ResponseBody;
 use spikard::message::head::Head;
 use spikard::server::limits::Limits;
 use spikard::server::listener::{Listener, Server};
-use spikard::server::shutdown::{self, Cause};
+use spikard::server::shutdown;
 use spikard::server::{Answer, Application, Called, Exchange, Fault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -187,7 +187,7 @@ fn an_answer_that_waits_for_its_turn_is_written_before_the_server_stops() {
             .await
             .unwrap();
         client.write_all(request("/then").as_bytes()).await.unwrap();
-        let stopping = server.stop(Duration::from_secs(10), Cause::Shutdown);
+        let stopping = server.stop(Duration::from_secs(10));
         let reading = async {
             let mut text = String::new();
             client.read_to_string(&mut text).await.unwrap();

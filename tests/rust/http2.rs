@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod idle;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, pending, poll_fn};
@@ -274,7 +276,7 @@ impl Body for Endless {
 /// A connection that is being served.
 struct Served {
     app: Rc<App>,
-    watch: Watch,
+    watch: Rc<Watch>,
     task: JoinHandle<()>,
 }
 
@@ -284,7 +286,10 @@ fn start(limits: Http2Limits) -> (Served, DuplexStream) {
 
 fn start_with(limits: Http2Limits, preface: Preface) -> (Served, DuplexStream) {
     let (ours, theirs) = duplex(PIPE_BYTES);
-    let watch = Watch::new(Rc::new(Limits::default()));
+    let watch = Rc::new(Watch::new(Rc::new(Limits {
+        park_after: Duration::from_millis(10),
+        ..Limits::default()
+    })));
     let (_, activity) = watch.add();
     let app = Rc::new(App::default());
     let connection = Arc::new(Connection {

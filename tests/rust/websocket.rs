@@ -17,7 +17,7 @@ use spikard::protocol::websocket::close::Close;
 use spikard::protocol::websocket::frame;
 use spikard::server::limits::Limits as ServerLimits;
 use spikard::server::listener::{Listener, Server};
-use spikard::server::shutdown::{self, Cause, Stop, StopReceiver, StopSender};
+use spikard::server::shutdown::{self, Stop, StopReceiver, StopSender};
 use spikard::server::websocket::{Closed, Driver, Incoming, Limits, Outgoing, Session, open};
 use spikard::server::{Answer, Application, Called, Exchange, Fault, UpgradedIo};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
@@ -532,31 +532,22 @@ fn a_dropped_session_closes_with_1011() {
 
 #[test]
 fn a_stop_closes_with_its_code() {
-    let cases = [
-        (
-            Cause::Shutdown,
-            close_frame(1001, "server shutting down"),
-            1001,
-        ),
-        (Cause::Restart, close_frame(1012, "server restarting"), 1012),
-    ];
     local(async {
-        for (cause, frame, code) in cases {
-            let Pair {
-                session,
-                driver,
-                mut peer,
-                stop,
-            } = Pair::open();
-            stop.send_for(Stop::Graceful, cause);
-            assert_eq!(peer.recv().await, frame);
-            assert_eq!(code_of(&session.recv().await), code);
-            assert_eq!(session.send(text("x")).await, Err(Closed));
-            peer.send(CLOSE, &code.to_be_bytes()).await;
-            assert_eq!(peer.next().await, None);
-            drop(peer);
-            driver.await.unwrap();
-        }
+        let Pair {
+            session,
+            driver,
+            mut peer,
+            stop,
+        } = Pair::open();
+        stop.send(Stop::Graceful);
+        let close = close_frame(1001, "server shutting down");
+        assert_eq!(peer.recv().await, close);
+        assert_eq!(code_of(&session.recv().await), 1001);
+        assert_eq!(session.send(text("x")).await, Err(Closed));
+        peer.send(CLOSE, &1001_u16.to_be_bytes()).await;
+        assert_eq!(peer.next().await, None);
+        drop(peer);
+        driver.await.unwrap();
         let Pair {
             session,
             driver,
@@ -886,22 +877,20 @@ async fn serve() -> (Rc<Server<Echo>>, TcpStream) {
 #[test]
 fn a_server_that_stops_closes_its_websockets() {
     local(async {
-        for (cause, code) in [(Cause::Shutdown, 1001), (Cause::Restart, 1012)] {
-            let (server, stream) = serve().await;
-            let (mut client, _) = client_async("ws://localhost/", stream).await.unwrap();
-            let stopping = server.stop(Duration::from_secs(30), cause);
-            let closed = async move {
-                let message = client.next().await.unwrap().unwrap();
-                // The answer to the close goes out with the next read.
-                assert!(client.next().await.is_none());
-                message
-            };
-            let (cut, message) = tokio::join!(stopping, closed);
-            let Message::Close(Some(close)) = message else {
-                panic!("expected a close frame, got {message:?}");
-            };
-            assert_eq!((u16::from(close.code), cut), (code, 0));
-        }
+        let (server, stream) = serve().await;
+        let (mut client, _) = client_async("ws://localhost/", stream).await.unwrap();
+        let stopping = server.stop(Duration::from_secs(30));
+        let closed = async move {
+            let message = client.next().await.unwrap().unwrap();
+            // The answer to the close goes out with the next read.
+            assert!(client.next().await.is_none());
+            message
+        };
+        let (cut, message) = tokio::join!(stopping, closed);
+        let Message::Close(Some(close)) = message else {
+            panic!("expected a close frame, got {message:?}");
+        };
+        assert_eq!((u16::from(close.code), cut), (1001, 0));
     });
 }
 

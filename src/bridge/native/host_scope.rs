@@ -207,10 +207,10 @@ fn headers(scope: &Bound<'_, PyDict>) -> PyResult<HeaderMap> {
                 bytes.escape_ascii()
             ))
         };
-        map.append(
-            HeaderName::from_bytes(name).map_err(|_| bad("name", name))?,
-            HeaderValue::from_bytes(value).map_err(|_| bad("value", value))?,
-        );
+        let name = HeaderName::from_bytes(name).map_err(|_| bad("name", name))?;
+        let value = HeaderValue::from_bytes(value).map_err(|_| bad("value", value))?;
+        map.try_append(name, value)
+            .map_err(|_| PyValueError::new_err("expected fewer than 32,768 headers"))?;
     }
     Ok(map)
 }
@@ -239,7 +239,8 @@ fn end(scope: &Bound<'_, PyDict>, name: &Bound<'_, PyString>) -> PyResult<Endpoi
     };
     let host = pair.get_item(0)?;
     let host = host.cast::<PyString>()?.to_str()?;
-    match host.parse() {
+    // A link-local address comes with its interface: `fe80::1%eth0`.
+    match host.split('%').next().unwrap_or(host).parse() {
         Ok(ip) => {
             let port = pair.get_item(1)?;
             let port = match port.cast::<PyString>() {

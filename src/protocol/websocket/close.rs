@@ -19,8 +19,6 @@ pub const INVALID_DATA: u16 = 1007;
 pub const TOO_BIG: u16 = 1009;
 /// The application failed.
 pub const INTERNAL_ERROR: u16 = 1011;
-/// The server restarts; the client may come back.
-pub const SERVICE_RESTART: u16 = 1012;
 
 /// RFC 6455 §5.5: a control frame has at most 125 bytes, and the code takes two.
 pub const MAX_REASON_BYTES: usize = 123;

@@ -1,7 +1,7 @@
 //! One stretch of HTTP/1 on a connection: hyper, with our guard under it and our timers around it.
 //!
 //! How this works: [`run`] drives hyper's connection inside the connection's own task. hyper reads
-//! and writes through [`GuardedIo`], which checks every byte and keeps the [`Activity`] of the
+//! and writes through a `GuardedIo`, which checks every byte and keeps the [`Activity`] of the
 //! connection true; orders of the watch arrive by its waker. Dropping hyper's connection drops the
 //! future of the request in flight, and that is how an application learns that its peer has gone.
 //! When a connection idles, `run` ends and gives the transport back, so that nothing but the socket

@@ -16,7 +16,7 @@ use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::{HeaderMap, Method, Response, StatusCode};
 use slab::Slab;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::{Instant, Sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use crate::message::head::{Connection, Head};
 use crate::server::application::Application;
@@ -25,10 +25,11 @@ use crate::server::shutdown::Stop;
 use crate::server::watch::{Activity, Order, Phase as Doing};
 
 use super::exchange::{Http2Exchange, StreamState};
+use super::frames::PREFACE;
 use super::limits::Http2Limits;
-use super::meter::{IoState, Metered, PREFACE};
 use super::request::{self, Rejected};
 use super::stream::{Stream, remove_connection_fields};
+use super::wire::{IoState, Metered, Wire};
 
 /// How often the clock looks while streams are open.
 const TICK: Duration = Duration::from_secs(1);
@@ -37,6 +38,8 @@ const TICK: Duration = Duration::from_secs(1);
 const LINGER: Duration = Duration::from_secs(1);
 /// Requests that one poll starts before other connections have their turn.
 const STARTS_PER_POLL: usize = 64;
+/// Who holds the [`Streams`] when no stream does: [`serve`] and its [`Driver`].
+const STREAMS_OWNERS: usize = 2;
 
 /// Whether the client's connection preface (RFC 9113 §3.4) is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,39 +66,169 @@ pub async fn serve<A, IO>(
     A: Application,
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    let now = Instant::now();
     let prefix: &[u8] = match preface {
         Preface::Expected => &[],
         Preface::Read => PREFACE,
     };
     activity.enter(Doing::Handed);
     activity.set_parked(true);
-    let io = Metered::new(io, prefix, &limits, now);
-    let io_state = io.state();
-    // Boxed, so that an open connection does not carry the room for the handshake.
-    let Some(http2) = Box::pin(shake_hands(io, &limits, &activity, now)).await else {
-        return;
-    };
-    activity.enter(Doing::Idle);
+    let wire = Wire::new(io, prefix, &limits);
+    let io_state = wire.state();
+    let wire = Rc::new(RefCell::new(wire));
     let streams = Rc::new(Streams::new(Rc::clone(&io_state), Rc::clone(&activity)));
+    let mut beginning = Beginning::New;
+    loop {
+        // Boxed, so that an idle connection does not carry the room for it.
+        let stretch = Box::pin(run(
+            Rc::clone(&wire),
+            beginning,
+            Rc::clone(&app),
+            Arc::clone(&connection),
+            Rc::clone(&limits),
+            Rc::clone(&streams),
+        ));
+        match stretch.await {
+            Ending::Over => return,
+            Ending::Parked => wire.borrow_mut().shrink(),
+        }
+        activity.set_parked(true);
+        let Some(order) = woken(&wire, &activity).await else {
+            return;
+        };
+        beginning = Beginning::Again(order);
+    }
+}
+
+/// How a stretch of a connection begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Beginning {
+    /// With the client's preface.
+    New,
+    /// Where the stretch before has ended; and what is to be done at once.
+    Again(Option<Order>),
+}
+
+/// How a stretch of a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// With the connection.
+    Over,
+    /// Idle: `h2` is gone, the socket is not.
+    Parked,
+}
+
+/// Serves the connection with one `h2`, until it ends or has been idle for a while.
+async fn run<A, IO>(
+    wire: Rc<RefCell<Wire<IO>>>,
+    beginning: Beginning,
+    app: Rc<A>,
+    connection: Arc<Connection>,
+    limits: Rc<Http2Limits>,
+    streams: Rc<Streams>,
+) -> Ending
+where
+    A: Application,
+    IO: AsyncRead + AsyncWrite + Unpin + 'static,
+{
+    let activity = Rc::clone(&streams.activity);
+    let (http2, order) = match beginning {
+        // Boxed, so that an open connection does not carry the room for the handshake.
+        Beginning::New => {
+            let http2 = Box::pin(shake_hands(Metered(Rc::clone(&wire)), &limits, &activity)).await;
+            activity.enter(Doing::Idle);
+            (http2, None)
+        }
+        Beginning::Again(order) => (Box::pin(resume(&wire, &limits)).await, order),
+    };
+    let Some(http2) = http2 else {
+        return Ending::Over;
+    };
+    activity.set_parked(false);
+    let now = Instant::now();
     let mut driver = Driver {
         http2,
         app,
         connection,
         limits,
         activity,
-        io: io_state,
+        io: Rc::clone(&streams.io),
+        wire,
+        order,
         streams,
         accepted: Vec::new(),
-        requests: 0,
-        faults: 0,
         phase: Phase::Open,
         keep_alive: KeepAlive::new(now),
         leftovers_since: None,
         timer: Timer::Off,
     };
     let mut sleep = pin!(sleep_until(now));
-    poll_fn(|cx| driver.poll(cx, sleep.as_mut())).await;
+    poll_fn(|cx| driver.poll(cx, sleep.as_mut())).await
+}
+
+/// Waits until a parked connection has something to do: bytes have come, the server stops, or
+/// there is the order that is returned. `None` when the connection is over.
+async fn woken<IO>(wire: &RefCell<Wire<IO>>, activity: &Activity) -> Option<Option<Order>>
+where
+    IO: AsyncRead + Unpin,
+{
+    poll_fn(|cx| {
+        activity.set_waker(cx.waker());
+        match (activity.stop(), activity.take_order()) {
+            (Stop::Now, _) | (_, Some(Order::Cut)) => Poll::Ready(None),
+            (Stop::Graceful, order) | (Stop::Running, order @ Some(Order::Close)) => {
+                Poll::Ready(Some(order))
+            }
+            (Stop::Running, _) => {
+                let polled = wire.borrow_mut().poll_wake(cx);
+                polled.map(|has_bytes| has_bytes.then_some(None))
+            }
+        }
+    })
+    .await
+}
+
+/// Begins again with a new `h2`, which is told what the one before knew; see `ledger`. Waits for
+/// nothing: the wire plays the client. `None` when `h2` does not follow.
+async fn resume<IO>(
+    wire: &Rc<RefCell<Wire<IO>>>,
+    limits: &Http2Limits,
+) -> Option<h2::server::Connection<Metered<IO>, Bytes>>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let replay = wire.borrow().replay_for(limits)?;
+    wire.borrow_mut().play(replay.opening);
+    let handshake = builder(limits).handshake(Metered(Rc::clone(wire)));
+    let mut http2 = handshake.await.ok()?;
+    let played = poll_fn(|cx| {
+        while let Poll::Ready(accepted) = http2.poll_accept(cx) {
+            let Some(Ok((_, mut respond))) = accepted else {
+                return Poll::Ready(None);
+            };
+            let owed = Bytes::from(vec![0; replay.owed_bytes]);
+            let answered = respond
+                .send_response(Response::new(()), owed.is_empty())
+                .and_then(|mut stream| {
+                    if owed.is_empty() {
+                        Ok(())
+                    } else {
+                        stream.send_data(owed, true)
+                    }
+                });
+            if answered.is_err() {
+                return Poll::Ready(None);
+            }
+        }
+        Poll::Ready(Some(()))
+    });
+    played.await?;
+    wire.borrow_mut().play(replay.table);
+    let played = poll_fn(|cx| Poll::Ready(http2.poll_accept(cx).is_pending()));
+    if !played.await || http2.has_streams() {
+        return None;
+    }
+    wire.borrow_mut().stop_playing(replay.top_up);
+    Some(http2)
 }
 
 /// Exchanges prefaces; `None` when there is no connection after it.
@@ -103,7 +236,6 @@ async fn shake_hands<IO>(
     io: Metered<IO>,
     limits: &Http2Limits,
     activity: &Activity,
-    now: Instant,
 ) -> Option<h2::server::Connection<Metered<IO>, Bytes>>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
@@ -116,7 +248,7 @@ where
             _ => Pin::new(&mut handshake).poll(cx).map(Result::ok),
         }
     });
-    timeout_at(now + limits.preface_timeout, handshake)
+    timeout(limits.preface_timeout, handshake)
         .await
         .ok()
         .flatten()
@@ -146,6 +278,9 @@ pub(super) struct Streams {
     open: Cell<usize>,
     /// The streams that wait for the client.
     watched: RefCell<Slab<Rc<StreamState>>>,
+    requests: Cell<u64>,
+    /// Streams that we reset for the client's errors; `h2` counts only its own.
+    faults: Cell<usize>,
     io: Rc<IoState>,
     activity: Rc<Activity>,
 }
@@ -155,6 +290,8 @@ impl Streams {
         Self {
             open: Cell::new(0),
             watched: RefCell::new(Slab::new()),
+            requests: Cell::new(0),
+            faults: Cell::new(0),
             io,
             activity,
         }
@@ -170,6 +307,7 @@ impl Streams {
         self.open.set(self.open.get() - 1);
         if self.open.get() == 0 {
             self.activity.enter(Doing::Idle);
+            self.activity.set_parked(false);
         }
         if let Some(key) = watched {
             self.watched.borrow_mut().remove(key);
@@ -220,12 +358,12 @@ struct Driver<A, IO> {
     limits: Rc<Http2Limits>,
     activity: Rc<Activity>,
     io: Rc<IoState>,
+    wire: Rc<RefCell<Wire<IO>>>,
+    /// An order that came before this.
+    order: Option<Order>,
     streams: Rc<Streams>,
     /// Accepted, not yet started; empty between polls.
     accepted: Vec<Accepted>,
-    requests: u64,
-    /// Streams that we reset for the client's errors; `h2` counts only its own.
-    faults: usize,
     phase: Phase,
     keep_alive: KeepAlive,
     /// Since when `h2` has had streams that have ended for us.
@@ -238,21 +376,29 @@ where
     A: Application,
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
 {
-    /// Drives the connection; ready when it is over.
-    fn poll(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<()> {
+    /// Drives the connection; ready when it is over or idle.
+    fn poll(&mut self, cx: &mut Context<'_>, mut sleep: Pin<&mut Sleep>) -> Poll<Ending> {
         self.activity.set_waker(cx.waker());
         self.io.begin_poll();
         loop {
-            match (self.activity.stop(), self.activity.take_order()) {
-                (Stop::Now, _) | (_, Some(Order::Cut)) => return Poll::Ready(()),
+            let order = self.order.take().or_else(|| self.activity.take_order());
+            match (self.activity.stop(), order) {
+                (Stop::Now, _) | (_, Some(Order::Cut)) => return Poll::Ready(Ending::Over),
                 (Stop::Graceful, _) => self.drain(),
                 (Stop::Running, Some(Order::Close)) if self.is_quiet() => {
                     self.close(Reason::NO_ERROR);
                 }
+                (Stop::Running, Some(Order::Park)) => {
+                    if self.can_park() {
+                        return Poll::Ready(Ending::Parked);
+                    }
+                    // Asking again helps only after another request.
+                    self.activity.set_parked(true);
+                }
                 (Stop::Running, _) => {}
             }
             if self.poll_streams(cx).is_ready() {
-                return Poll::Ready(());
+                return Poll::Ready(Ending::Over);
             }
             if self.io.flooded.get() && !self.is_closing() {
                 self.close(Reason::ENHANCE_YOUR_CALM);
@@ -268,7 +414,7 @@ where
                 return Poll::Pending;
             }
             if self.on_timer(sleep.as_mut()) == After::End {
-                return Poll::Ready(());
+                return Poll::Ready(Ending::Over);
             }
         }
     }
@@ -295,7 +441,7 @@ where
                 self.start(request, respond, cx);
             }
             self.accepted = accepted;
-            if self.faults > self.limits.max_local_error_reset && !self.is_closing() {
+            if self.streams.faults.get() > self.limits.max_local_error_reset && !self.is_closing() {
                 self.close(Reason::ENHANCE_YOUR_CALM);
             }
             if started >= STARTS_PER_POLL {
@@ -312,15 +458,16 @@ where
         cx: &mut Context<'_>,
     ) {
         planted::point("http2 request");
-        self.requests += 1;
-        if self.limits.max_requests == self.requests {
+        let requests = &self.streams.requests;
+        requests.set(requests.get() + 1);
+        if self.limits.max_requests == requests.get() {
             self.drain();
         }
         let (parts, body) = request.into_parts();
         let request = match request::check(parts, &self.connection, &self.limits) {
             Ok(request) => request,
             Err(Rejected::Malformed) => {
-                self.faults += 1;
+                self.streams.faults.set(self.streams.faults.get() + 1);
                 respond.send_reset(Rejected::REASON);
                 return;
             }
@@ -421,6 +568,18 @@ where
         self.streams.open.get() == 0
             && self.io.write_blocked.get().is_none()
             && !self.http2.has_streams()
+    }
+
+    /// Whether `h2` holds nothing that a new one could not be told.
+    fn can_park(&self) -> bool {
+        self.phase == Phase::Open
+            && self.is_quiet()
+            && !self.keep_alive.pinged
+            && !self.io.flooded.get()
+            && !self.io.shutting.get()
+            // Nobody holds a stream that has ended: a body may be read after its response.
+            && Rc::strong_count(&self.streams) == STREAMS_OWNERS
+            && self.wire.borrow().can_replay(&self.limits)
     }
 
     fn on_timer(&mut self, sleep: Pin<&mut Sleep>) -> After {

@@ -1,24 +1,12 @@
 //! Counts the frames that a client sends, in front of `h2`, which does not limit the cheap ones.
 //!
-//! How this works: [`Metered`] wraps the socket. Every byte read passes through a [`Meter`], which
-//! follows the frame headers only. A client that overdraws a budget is cut off from `h2` at once:
-//! the bytes of that read are dropped, no more are read, and the connection's task, which looks at
-//! [`IoState`] after each poll, says `GOAWAY(ENHANCE_YOUR_CALM)`.
+//! Every byte read passes through a [`Meter`], which follows the frame headers only.
 
-use std::cell::Cell;
-use std::io;
-use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll};
-
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
+use super::frames::{Direction, Frames, Piece};
+use super::ledger::Ledger;
 use super::limits::{Budget, Http2Limits};
-
-/// What an HTTP/2 client says first (RFC 9113 §3.4).
-pub const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const FRAME_HEADER_BYTES: usize = 9;
 
 /// Overhead that a connection may have beyond an eighth of its traffic: nginx's rule.
 const FREE_OVERHEAD_BYTES: u64 = 1024 * 1024;
@@ -39,208 +27,17 @@ const WINDOW_UPDATE_BUDGET: Budget = Budget {
 };
 const BYTES_PER_WINDOW_UPDATE: u64 = 8;
 
-/// What one poll of the connection reads before the streams' tasks have their turn: `h2` keeps
-/// some 300 bytes for each DATA frame that the application has not read.
-const BYTES_PER_POLL: usize = 128 * 1024;
-const DATA_FRAMES_PER_POLL: u32 = 256;
-
-/// How much a client may still send after the end so that closing does not turn into a TCP reset
-/// that overtakes the GOAWAY.
-const LINGER_BYTES: usize = 1024 * 1024;
-
-/// What the connection's task needs to know of its socket.
-#[derive(Debug)]
-pub(super) struct IoState {
-    /// A budget is overdrawn.
-    pub(super) flooded: Cell<bool>,
-    /// The write half is being shut down.
-    pub(super) shutting: Cell<bool>,
-    /// Since when the socket has taken no bytes.
-    pub(super) write_blocked: Cell<Option<Instant>>,
-    /// How many reads brought something; a change means that the client lives.
-    pub(super) reads: Cell<u64>,
-    /// Responses that were sent to their end since the meter looked last.
-    pub(super) completed: Cell<u32>,
-    /// Read in this poll of the connection.
-    bytes: Cell<usize>,
-    data_frames: Cell<u32>,
-}
-
-impl IoState {
-    /// Another poll of the connection begins.
-    pub(super) fn begin_poll(&self) {
-        self.bytes.set(0);
-        self.data_frames.set(0);
-    }
-
-    fn has_read_enough(&self) -> bool {
-        self.bytes.get() >= BYTES_PER_POLL || self.data_frames.get() >= DATA_FRAMES_PER_POLL
-    }
-}
-
-/// A socket with a [`Meter`] on its read half.
-#[derive(Debug)]
-pub(super) struct Metered<IO> {
-    io: IO,
-    /// Bytes that were read before, to be read again.
-    prefix: &'static [u8],
-    meter: Meter,
-    state: Rc<IoState>,
-    lingered: usize,
-}
-
-impl<IO> Metered<IO> {
-    pub(super) fn new(io: IO, prefix: &'static [u8], limits: &Http2Limits, now: Instant) -> Self {
-        Self {
-            io,
-            prefix,
-            meter: Meter::new(limits, now),
-            state: Rc::new(IoState {
-                flooded: Cell::new(false),
-                shutting: Cell::new(false),
-                write_blocked: Cell::new(None),
-                reads: Cell::new(0),
-                completed: Cell::new(0),
-                bytes: Cell::new(0),
-                data_frames: Cell::new(0),
-            }),
-            lingered: 0,
-        }
-    }
-
-    pub(super) fn state(&self) -> Rc<IoState> {
-        Rc::clone(&self.state)
-    }
-
-    fn wrote<T>(&mut self, result: &Poll<io::Result<T>>, bytes: impl Fn(&T) -> usize) {
-        match result {
-            Poll::Ready(Ok(written)) => {
-                self.meter.sent(bytes(written));
-                self.state.write_blocked.set(None);
-            }
-            Poll::Ready(Err(_)) => {}
-            Poll::Pending => {
-                if self.state.write_blocked.get().is_none() {
-                    self.state.write_blocked.set(Some(Instant::now()));
-                }
-            }
-        }
-    }
-}
-
-impl<IO: AsyncRead + Unpin> AsyncRead for Metered<IO> {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if this.state.flooded.get() {
-            return Poll::Pending;
-        }
-        if this.state.has_read_enough() {
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        let before = buf.filled().len();
-        let polled = if this.prefix.is_empty() {
-            Pin::new(&mut this.io).poll_read(cx, buf)
-        } else {
-            let (now, later) = this.prefix.split_at(buf.remaining().min(this.prefix.len()));
-            buf.put_slice(now);
-            this.prefix = later;
-            Poll::Ready(Ok(()))
-        };
-        if let Poll::Ready(Ok(())) = polled
-            && buf.filled().len() > before
-        {
-            let state = &this.state;
-            let received = &buf.filled()[before..];
-            state.reads.set(state.reads.get().wrapping_add(1));
-            state.bytes.set(state.bytes.get() + received.len());
-            this.meter.completed(state.completed.take());
-            let verdict = this.meter.received(received);
-            let data_frames = std::mem::take(&mut this.meter.data_frames);
-            state.data_frames.set(state.data_frames.get() + data_frames);
-            if verdict == Verdict::Flood {
-                buf.set_filled(before);
-                state.flooded.set(true);
-                return Poll::Pending;
-            }
-        }
-        polled
-    }
-}
-
-impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Metered<IO> {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.io).poll_write(cx, buf);
-        this.wrote(&result, |written| *written);
-        result
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.io).poll_write_vectored(cx, bufs);
-        this.wrote(&result, |written| *written);
-        result
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        let result = Pin::new(&mut this.io).poll_flush(cx);
-        this.wrote(&result, |()| 0);
-        result
-    }
-
-    /// Shuts the write half down, then reads on and drops what comes until the client closes too:
-    /// closing a socket with unread bytes would reset it.
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let this = self.get_mut();
-        if !this.state.shutting.get() {
-            std::task::ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
-            this.state.shutting.set(true);
-        }
-        let mut scratch = [0; 4096];
-        while this.lingered < LINGER_BYTES {
-            let mut buf = ReadBuf::new(&mut scratch);
-            match std::task::ready!(Pin::new(&mut this.io).poll_read(cx, &mut buf)) {
-                Ok(()) if !buf.filled().is_empty() => this.lingered += buf.filled().len(),
-                _ => break,
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     Fine,
     Flood,
 }
 
-/// Follows the frame headers of one direction and keeps the budgets.
+/// Keeps the budgets of what the client sends.
 #[derive(Debug)]
-struct Meter {
-    /// Bytes of the preface that are still to come.
-    preface: usize,
-    header: [u8; FRAME_HEADER_BYTES],
-    header_filled: usize,
-    /// Bytes of the current frame's payload that are still to come.
-    payload: usize,
+pub(super) struct Meter {
+    frames: Frames,
+    pub(super) ledger: Ledger,
     received_bytes: u64,
     useful_bytes: u64,
     /// DATA frames since somebody asked last.
@@ -257,13 +54,11 @@ struct Meter {
 }
 
 impl Meter {
-    fn new(limits: &Http2Limits, now: Instant) -> Self {
+    pub(super) fn new(limits: &Http2Limits, now: Instant) -> Self {
         let bucket = |budget| Bucket::new(budget, now);
         Self {
-            preface: PREFACE.len(),
-            header: [0; FRAME_HEADER_BYTES],
-            header_filled: 0,
-            payload: 0,
+            frames: Frames::new(Direction::FromClient),
+            ledger: Ledger::new(),
             received_bytes: 0,
             useful_bytes: 0,
             data_frames: 0,
@@ -278,30 +73,15 @@ impl Meter {
         }
     }
 
-    fn received(&mut self, mut bytes: &[u8]) -> Verdict {
+    pub(super) fn received(&mut self, mut bytes: &[u8]) -> Verdict {
         self.received_bytes += bytes.len() as u64;
-        let preface = self.preface.min(bytes.len());
-        self.preface -= preface;
-        bytes = &bytes[preface..];
-        loop {
-            let skipped = self.payload.min(bytes.len());
-            self.payload -= skipped;
-            bytes = &bytes[skipped..];
-            if bytes.is_empty() {
-                break;
+        while let Some(piece) = self.frames.next(&mut bytes) {
+            if let Piece::Head { header, length } = piece
+                && !self.frame(header[3], length)
+            {
+                return Verdict::Flood;
             }
-            let taken = (FRAME_HEADER_BYTES - self.header_filled).min(bytes.len());
-            self.header[self.header_filled..][..taken].copy_from_slice(&bytes[..taken]);
-            self.header_filled += taken;
-            bytes = &bytes[taken..];
-            if self.header_filled == FRAME_HEADER_BYTES {
-                self.header_filled = 0;
-                let [a, b, c, kind, ..] = self.header;
-                self.payload = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
-                if !self.frame(kind, self.payload) {
-                    return Verdict::Flood;
-                }
-            }
+            self.ledger.received(piece);
         }
         if self.received_bytes / 8 > self.useful_bytes + FREE_OVERHEAD_BYTES {
             return Verdict::Flood;
@@ -339,13 +119,23 @@ impl Meter {
         }
     }
 
-    fn sent(&mut self, bytes: usize) {
+    pub(super) fn sent(&mut self, bytes: usize) {
         self.useful_bytes += bytes as u64;
         self.unspent_bytes += bytes as u64;
     }
 
-    fn completed(&mut self, responses: u32) {
+    pub(super) fn completed(&mut self, responses: u32) {
         self.reset.give(responses);
+    }
+
+    /// DATA frames since this was asked last.
+    pub(super) fn take_data_frames(&mut self) -> u32 {
+        std::mem::take(&mut self.data_frames)
+    }
+
+    /// Whether what has come so far ends with a whole frame.
+    pub(super) fn is_between(&self) -> bool {
+        self.frames.is_between()
     }
 }
 
@@ -393,6 +183,7 @@ impl Bucket {
 
 #[cfg(test)]
 mod tests {
+    use super::super::frames::PREFACE;
     use super::*;
 
     fn frame(kind: u8, length: usize) -> Vec<u8> {

@@ -2,18 +2,23 @@
 //!
 //! One task drives the connection ([`serve`]); each request starts inside it and moves to a task
 //! of its own only when it has to wait. `meter` counts the frames that come in before `h2` sees
-//! them, `request` turns a stream's fields into a `Head`, `stream` sends the answer.
+//! them, `request` turns a stream's fields into a `Head`, `stream` sends the answer. A connection
+//! that idles drops `h2` and keeps a `ledger`, from which it begins again.
 
 mod connection;
 mod date;
 mod exchange;
+mod frames;
+mod ledger;
 mod limits;
 mod meter;
 mod request;
 mod stall;
 mod stream;
+mod table;
 mod upgraded;
+mod wire;
 
 pub use connection::{Preface, serve};
+pub use frames::PREFACE;
 pub use limits::{Budget, Http2Limits};
-pub use meter::PREFACE;

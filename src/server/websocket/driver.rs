@@ -17,7 +17,7 @@ use crate::protocol::websocket::close::{self, Close};
 use crate::protocol::websocket::frame::{Decoder, Item, Opcode, Violation};
 use crate::server::application::UpgradedIo;
 use crate::server::planted;
-use crate::server::shutdown::{Cause, Stop, StopReceiver};
+use crate::server::shutdown::{Stop, StopReceiver};
 
 /// The most that is read between messages, in bytes: what a message leaves of it stays with an
 /// idle session.
@@ -114,10 +114,7 @@ impl Driver {
 
     fn poll_stop(&mut self, cx: &mut Context<'_>) {
         while let Poll::Ready((stop, receiver)) = self.stop.as_mut().poll(cx) {
-            let close = match receiver.cause() {
-                Cause::Shutdown => Close::of(close::GOING_AWAY, "server shutting down"),
-                Cause::Restart => Close::of(close::SERVICE_RESTART, "server restarting"),
-            };
+            let close = Close::of(close::GOING_AWAY, "server shutting down");
             if stop == Stop::Now {
                 self.shared.end(close);
                 self.phase = Phase::Done;
