@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from spikard.exceptions import SpikardError
+from spikard.testing._contexts import Blocking, Closing
 from spikard.testing.stream import END
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
-    from types import TracebackType
+    from collections.abc import AsyncIterator
 
     from typing_extensions import Self
 
@@ -61,7 +61,7 @@ class TestEvent:
         return msgspec.json.decode(self.data)
 
 
-class TestEvents:
+class TestEvents(Closing):
     """A stream of events: ``async with client.sse("/news") as events: await anext(events)``.
 
     Comments, such as those that keep a connection alive, are left out, as a browser does. At the
@@ -100,14 +100,6 @@ class TestEvents:
                 await self._stream.close()
         self._events = self._parsed()
         return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._stream.close()
 
     def __aiter__(self) -> Self:
         return self
@@ -158,46 +150,28 @@ async def _lines(pieces: AsyncIterator[bytes]) -> AsyncIterator[str]:
             yield line
 
 
-class SyncTestEvents:
+class SyncTestEvents(Blocking[TestEvents]):
     """The same for synchronous code: ``with client.sse("/news") as events: next(events)``."""
-
-    __test__ = False  # pytest collects classes named Test…
-
-    def __init__(self, events: TestEvents, call: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
-        self._events = events
-        self._call = call
 
     @property
     def status_code(self) -> int:
         """See `TestEvents`."""
-        return self._events.status_code
+        return self._async.status_code
 
     @property
     def headers(self) -> Headers:
         """See `TestEvents`."""
-        return self._events.headers
+        return self._async.headers
 
     @property
     def last_event_id(self) -> str:
         """See `TestEvents`."""
-        return self._events.last_event_id
+        return self._async.last_event_id
 
     @property
     def retry(self) -> int | None:
         """See `TestEvents`."""
-        return self._events.retry
-
-    def __enter__(self) -> Self:
-        self._call(self._events.__aenter__())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._call(self._events.__aexit__(kind, error, trace))
+        return self._async.retry
 
     def __iter__(self) -> Self:
         return self
@@ -211,7 +185,7 @@ class SyncTestEvents:
 
     def close(self) -> None:
         """See `TestEvents.close`."""
-        self._call(self._events.close())
+        self._call(self._async.close())
 
     async def _following(self) -> Any:
-        return await anext(self._events, END)
+        return await anext(self._async, END)

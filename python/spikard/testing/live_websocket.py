@@ -9,8 +9,6 @@ from spikard.testing.response import TestResponse
 from spikard.testing.websocket import TestWebSocket, WebSocketRejectedError
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from typing_extensions import Self
 
     from spikard.testing.outgoing import Outgoing
@@ -73,14 +71,6 @@ class LiveWebSocket(TestWebSocket):
             for name, value in socket.response.headers.raw_items()
         ]
         return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
 
     async def send(self, data: str | bytes) -> None:
         """See `TestWebSocket.send`."""

@@ -10,13 +10,15 @@ import msgspec
 
 from spikard.datastructures import Headers
 from spikard.exceptions import SpikardError
+from spikard.testing._contexts import Blocking, Closing
 from spikard.testing.response import TestResponse
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
-    from types import TracebackType
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from typing_extensions import Self
+
+    from spikard.testing._contexts import Call
 
 __all__ = ["Body", "Incoming", "ResponseAbortedError", "SyncTestStream", "TestStream"]
 
@@ -49,7 +51,7 @@ class Incoming(msgspec.Struct):
     body: Body
 
 
-class TestStream:
+class TestStream(Closing):
     """A response whose head has come, and whose body is read piece by piece.
 
     Leaving the block before the body's end is what a client does that goes away.
@@ -92,14 +94,6 @@ class TestStream:
         # One iterator for all of them: a piece that one has taken does not come again.
         self._pieces = _decoded(incoming.body, self.headers.get("content-encoding", ""))
         return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.close()
 
     async def iter_bytes(self) -> AsyncIterator[bytes]:
         """Yield the body as it comes, with gzip and deflate undone.
@@ -186,80 +180,62 @@ class Opened(msgspec.Struct):
     cookies: dict[str, str]
 
 
-class SyncTestStream:
+class SyncTestStream(Blocking[TestStream]):
     """The same for synchronous code: ``with client.stream("GET", "/feed") as response``."""
-
-    __test__ = False  # pytest collects classes named Test…
-
-    def __init__(self, stream: TestStream, call: Callable[[Coroutine[Any, Any, Any]], Any]) -> None:
-        self._stream = stream
-        self._call = call
 
     @property
     def status_code(self) -> int:
         """See `TestStream`."""
-        return self._stream.status_code
+        return self._async.status_code
 
     @property
     def headers(self) -> Headers:
         """See `TestStream`."""
-        return self._stream.headers
+        return self._async.headers
 
     @property
     def url(self) -> str:
         """See `TestStream`."""
-        return self._stream.url
+        return self._async.url
 
     @property
     def history(self) -> tuple[TestResponse, ...]:
         """See `TestStream`."""
-        return self._stream.history
+        return self._async.history
 
     @property
     def cookies(self) -> dict[str, str]:
         """See `TestStream`."""
-        return self._stream.cookies
-
-    def __enter__(self) -> Self:
-        self._call(self._stream.__aenter__())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._call(self._stream.__aexit__(kind, error, trace))
+        return self._async.cookies
 
     def iter_bytes(self) -> Iterator[bytes]:
         """See `TestStream.iter_bytes`."""
-        return self._each(self._stream.iter_bytes())
+        return self._each(self._async.iter_bytes())
 
     def iter_text(self) -> Iterator[str]:
         """See `TestStream.iter_text`."""
-        return self._each(self._stream.iter_text())
+        return self._each(self._async.iter_text())
 
     def iter_lines(self) -> Iterator[str]:
         """See `TestStream.iter_lines`."""
-        return self._each(self._stream.iter_lines())
+        return self._each(self._async.iter_lines())
 
     def iter_json(self) -> Iterator[Any]:
         """See `TestStream.iter_json`."""
-        return self._each(self._stream.iter_json())
+        return self._each(self._async.iter_json())
 
     def read(self) -> TestResponse:
         """See `TestStream.read`."""
-        response: TestResponse = self._call(self._stream.read())
+        response: TestResponse = self._call(self._async.read())
         return response
 
     def close(self) -> None:
         """See `TestStream.close`."""
-        self._call(self._stream.close())
+        self._call(self._async.close())
 
     def assert_status(self, status_code: int) -> Self:
         """See `TestStream.assert_status`."""
-        self._stream.assert_status(status_code)
+        self._async.assert_status(status_code)
         return self
 
     def assert_status_ok(self) -> Self:
@@ -273,9 +249,7 @@ class SyncTestStream:
 END = object()
 
 
-def each(
-    items: AsyncIterator[Any], call: Callable[[Coroutine[Any, Any, Any]], Any]
-) -> Iterator[Any]:
+def each(items: AsyncIterator[Any], call: Call) -> Iterator[Any]:
     """Yield the items of an async iterator that `call` runs elsewhere."""
 
     async def following() -> Any:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from spikard.exceptions import SpikardError, WebSocketDisconnect
+from spikard.testing._contexts import Blocking, Closing
 from spikard.testing.response import TestResponse
 from spikard_asgi.exceptions import ClientDisconnected, ProtocolError, is_answered
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from types import TracebackType
 
     from typing_extensions import Self
@@ -42,7 +44,7 @@ class WebSocketRejectedError(SpikardError):
         super().__init__(f"the WebSocket was refused with {response.status_code}")
 
 
-class TestWebSocket:
+class TestWebSocket(Closing):
     """The client's end of a WebSocket: ``async with client.websocket("/chat") as socket``.
 
     Attributes:
@@ -56,36 +58,28 @@ class TestWebSocket:
         self.subprotocol: str | None = None
         self.headers: list[tuple[bytes, bytes]] = []
 
-    async def __aenter__(self) -> Self:
-        raise NotImplementedError
+    @abstractmethod
+    async def __aenter__(self) -> Self: ...
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        raise NotImplementedError
-
+    @abstractmethod
     async def send(self, data: str | bytes) -> None:
         """Send a message.
 
         Raises:
             WebSocketDisconnect: The connection is closed.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def receive(self) -> str | bytes:
         """Return the next message.
 
         Raises:
             WebSocketDisconnect: The application has closed the connection, or has ended.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     async def close(self, code: int = 1000, reason: str = "") -> None:
         """Close the connection; idempotent."""
-        raise NotImplementedError
 
     async def send_json(self, value: Any) -> None:
         """Send a value as a text message of JSON: anything that msgspec encodes."""
@@ -241,69 +235,49 @@ class InProcessWebSocket(TestWebSocket):
             self._from_app.get_nowait()
 
 
-class SyncTestWebSocket:
+class SyncTestWebSocket(Blocking[TestWebSocket]):
     """The same for synchronous code: ``with client.websocket("/chat") as socket``."""
-
-    __test__ = False  # pytest collects classes named Test…
-
-    def __init__(
-        self, socket: TestWebSocket, call: Callable[[Coroutine[Any, Any, Any]], Any]
-    ) -> None:
-        self._socket = socket
-        self._call = call
 
     @property
     def subprotocol(self) -> str | None:
         """See `TestWebSocket`."""
-        return self._socket.subprotocol
+        return self._async.subprotocol
 
     @property
     def headers(self) -> list[tuple[bytes, bytes]]:
         """See `TestWebSocket`."""
-        return self._socket.headers
-
-    def __enter__(self) -> Self:
-        self._call(self._socket.__aenter__())
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._call(self._socket.__aexit__(kind, error, trace))
+        return self._async.headers
 
     def send(self, data: str | bytes) -> None:
         """See `TestWebSocket.send`."""
-        self._call(self._socket.send(data))
+        self._call(self._async.send(data))
 
     def send_json(self, value: Any) -> None:
         """See `TestWebSocket.send_json`."""
-        self._call(self._socket.send_json(value))
+        self._call(self._async.send_json(value))
 
     def receive(self) -> str | bytes:
         """See `TestWebSocket.receive`."""
-        message: str | bytes = self._call(self._socket.receive())
+        message: str | bytes = self._call(self._async.receive())
         return message
 
     def receive_text(self) -> str:
         """See `TestWebSocket.receive_text`."""
-        message: str = self._call(self._socket.receive_text())
+        message: str = self._call(self._async.receive_text())
         return message
 
     def receive_bytes(self) -> bytes:
         """See `TestWebSocket.receive_bytes`."""
-        message: bytes = self._call(self._socket.receive_bytes())
+        message: bytes = self._call(self._async.receive_bytes())
         return message
 
     def receive_json(self) -> Any:
         """See `TestWebSocket.receive_json`."""
-        return self._call(self._socket.receive_json())
+        return self._call(self._async.receive_json())
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """See `TestWebSocket.close`."""
-        self._call(self._socket.close(code, reason))
+        self._call(self._async.close(code, reason))
 
     def __iter__(self) -> Iterator[str | bytes]:
         try:
