@@ -344,6 +344,15 @@ class BareStream(Exception):  # noqa: N818 - no error: how an encoder reports a 
         self.source = source
 
 
+_PLAIN: tuple[tuple[type, Callable[[Any], Any]], ...] = (
+    (str, str.__str__),
+    (int, int.__pos__),
+    (float, float.__pos__),
+    (bytes, lambda value: bytes(memoryview(value))),
+)
+"""Whose subclasses are encoded as what they are: msgspec looks at the exact type alone."""
+
+
 def encode_hook(value: Any) -> Any:
     """Return a value that msgspec can encode (see ``enc_hook`` there)."""
     dump = getattr(value, "model_dump", None)
@@ -351,6 +360,9 @@ def encode_hook(value: Any) -> Any:
         return dump(mode="json", by_alias=True)
     if isinstance(value, types.GeneratorType | types.AsyncGeneratorType):
         raise BareStream(value)
+    for plain, as_plain in _PLAIN:
+        if isinstance(value, plain):
+            return as_plain(value)
     module = type(value).__module__
     if module in _TEXT_MODULES or hasattr(value, "__fspath__"):
         return str(value)

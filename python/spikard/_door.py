@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -369,7 +370,12 @@ async def _answered(call: Call, response: Response) -> Answered:
     status, headers, body = response.status_code, response.raw_headers, response.body or b""
     stream = _stream_of(response)
     if response.file is not None:
-        opened = await asyncio.to_thread(call.file, response.file, status, headers)
+        try:
+            opened = await asyncio.to_thread(call.file, response.file, status, headers)
+        except OSError as error:
+            log_failure(f"the file {response.file} cannot be sent: {error}")
+            failed = problem(500)
+            opened = failed.status_code, failed.raw_headers, failed.body or b"", None
         status, headers, body, rest = opened
         stream = None if rest is None else _pieces(body, rest)
     finished = call.finish(status, headers, None if stream is not None else body)
@@ -444,10 +450,27 @@ async def answer(running: Running, head: RequestHead, exchange: AsgiExchange) ->
     """Run one request of an application without mounts through the whole pipeline, in this task."""
     call = running.core.begin(head)
     request = Request(call.head, exchange, running.app)
-    response = await _within_limits(running, call, request, exchange)
-    if response is None:
-        raise RuntimeError("a mounted application answers by itself")
-    return await _answered(call, response)
+    try:
+        response = await _within_limits(running, call, request, exchange)
+        if response is None:
+            raise RuntimeError("a mounted application answers by itself")  # noqa: TRY301
+        return await _answered(call, response)
+    except BaseException as error:
+        if _is_meant_for_this_task(error):
+            raise
+        # What nothing of the application's has answered: also an exit ends no more than a request.
+        log_failure(error)
+        return await _answered(call, problem(500))
+
+
+def _is_meant_for_this_task(error: BaseException) -> bool:
+    """Return whether somebody outside of a request wants its task to end."""
+    if isinstance(error, KeyboardInterrupt):
+        return threading.current_thread() is threading.main_thread()
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    cancelling = getattr(asyncio.current_task(), "cancelling", None)  # Python 3.11
+    return cancelling is None or cancelling() > 0
 
 
 async def _within_limits(

@@ -26,6 +26,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 from spikard._extract import model_value
+from spikard._pool import call_in_thread
 from spikard._signature import MISSING
 from spikard.background import BackgroundTasks
 from spikard.datastructures import Request
@@ -391,9 +392,7 @@ def threaded(handler: Callable[..., Any]) -> Callable[..., Any]:
     """Return a coroutine function that runs a handler in the loop's thread pool."""
 
     async def in_thread(*args: Any, **kwargs: Any) -> Any:
-        import asyncio
-
-        result = await asyncio.to_thread(handler, *args, **kwargs)
+        result = await call_in_thread(handler, *args, **kwargs)
         if inspect.isawaitable(result):
             # A callable that only turns out to be async, such as a decorated one.
             result = await result

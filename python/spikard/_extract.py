@@ -351,7 +351,8 @@ def _decoded(
         value = untyped(body)
     except msgspec.ValidationError as exc:
         # Well-formed, but a number no value can hold (1e400, 5 000 digits).
-        found.append(error("validation_error", ("body",), str(exc), None))
+        what, _, _ = str(exc).partition(" - at ")
+        found.append(error("validation_error", ("body",), what, None))
         return None
     except (msgspec.DecodeError, ValueError, *MALFORMED):
         raise malformed() from None

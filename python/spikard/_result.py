@@ -80,7 +80,7 @@ class Result:
         """Return the response of any result."""
         if isinstance(value, Response):
             return value
-        if type(value) is bytes:
+        if isinstance(value, bytes):
             octets = self.media_type if self.media_type != b"application/json" else b""
             response = Response(value, self.status_code)
             if octets:

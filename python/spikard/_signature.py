@@ -36,6 +36,8 @@ __all__ = ["MISSING", "Parameter", "Signature", "read_signature"]
 
 MISSING: Any = inspect.Parameter.empty
 
+_NOTHING = (typing.NoReturn, getattr(typing, "Never", typing.NoReturn))
+
 
 @dataclass
 class Parameter:
@@ -110,23 +112,55 @@ def read_signature(function: Callable[..., Any], role: str = "handler") -> Signa
     hints = _hints(function, owner)
     found: list[Parameter] = []
     takes_kwargs = False
+    fixed = _fixed(function)
     for each in plain.parameters.values():
+        if each.name in fixed:
+            continue
         if each.kind is each.VAR_KEYWORD:
             takes_kwargs = True
         elif each.kind is each.VAR_POSITIONAL:
             raise RegistrationError(f"{owner}: parameter '*{each.name}': cannot be filled")
         else:
+            if not found and _is_of_instance(function, each):
+                raise RegistrationError(
+                    f"{owner}: parameter {each.name!r}: a method needs its instance; "
+                    "register that of an object, as in `app.get(path)(object.method)`"
+                )
             parameter = _parameter(owner, each, hints.get(each.name, each.annotation))
             parameter.position = len(found)
             found.append(parameter)
     returns = hints.get("return", MISSING)
+    if returns in _NOTHING:
+        returns = MISSING
     doc = inspect.getdoc(function) if not inspect.isclass(function) else None
     return Signature(owner, function, tuple(found), returns, takes_kwargs, doc)
 
 
+def _fixed(function: Callable[..., Any]) -> set[str]:
+    """Return the names that a `functools.partial` has given by keyword: no request changes them."""
+    names: set[str] = set()
+    target: Any = function
+    while isinstance(target, functools.partial):
+        names |= set(target.keywords)
+        target = target.func
+    return names
+
+
+def _is_of_instance(function: Callable[..., Any], first: inspect.Parameter) -> bool:
+    """Return whether the first parameter is the object of a method that has none."""
+    name: str = getattr(function, "__qualname__", "").rpartition("<locals>.")[2]
+    return (
+        inspect.isfunction(function)
+        and "." in name
+        and first.name in ("self", "cls")
+        and first.annotation is first.empty
+    )
+
+
 def _parameter(owner: str, given: inspect.Parameter, annotation: Any) -> Parameter:
     keyword = given.kind is given.KEYWORD_ONLY
-    parameter = Parameter(owner, given.name, annotation, keyword, default=given.default)
+    default = MISSING if given.default is ... else given.default
+    parameter = Parameter(owner, given.name, annotation, keyword, default=default)
     inner, marker, depends = _split(parameter, annotation)
     if isinstance(given.default, Marker):
         if marker is not None and marker.source != given.default.source:

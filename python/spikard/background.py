@@ -6,6 +6,8 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any
 
+from spikard._pool import call_in_thread
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -64,8 +66,6 @@ async def _run(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
     if inspect.iscoroutinefunction(func):
         await func(*args, **kwargs)
         return
-    import asyncio
-
-    result = await asyncio.to_thread(func, *args, **kwargs)
+    result = await call_in_thread(func, *args, **kwargs)
     if inspect.isawaitable(result):
         await result

@@ -15,7 +15,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 from urllib.parse import quote
 
 from spikard.datastructures import Headers, encode_header, field_pairs
@@ -328,11 +328,19 @@ def _json(content: Any) -> bytes:
 async def _async_chunks(source: AsyncIterator[Any]) -> AsyncGenerator[bytes, None]:
     try:
         async for chunk in source:
-            yield chunk.encode() if isinstance(chunk, str) else chunk
+            yield _chunk(chunk)
     finally:
         close = getattr(source, "aclose", None)
         if close is not None:
             await close()
+
+
+def _chunk(chunk: Any) -> bytes:
+    if isinstance(chunk, str):
+        return chunk.encode()
+    if isinstance(chunk, bytes | bytearray | memoryview):
+        return cast("bytes", chunk)
+    raise TypeError(f"a stream yields bytes or str, got {type(chunk).__name__}")
 
 
 _END = object()
@@ -342,7 +350,7 @@ async def _sync_chunks(source: Iterable[Any]) -> AsyncGenerator[bytes, None]:
     items = in_thread(source)
     try:
         async for chunk in items:
-            yield chunk.encode() if isinstance(chunk, str) else chunk
+            yield _chunk(chunk)
     finally:
         await items.aclose()
 

@@ -237,6 +237,9 @@ def parse_template(path: str) -> dict[str, str | None]:
         RouteError: The path does not start with ``/``, or a parameter is malformed,
             repeated, or of an unknown converter.
     """
+    given: Any = path
+    if not isinstance(given, str):
+        raise RouteError(f"a path is a string, got {path!r}")
     if path and not path.startswith("/"):
         raise RouteError(f"path {path!r}: must start with '/'")
     names: dict[str, str | None] = {}
@@ -627,7 +630,8 @@ def make_route(
         RouteError: The template or a method is wrong.
         RegistrationError: An option is unknown, or the signature cannot be served.
     """
-    names = parse_template(prefix + path)
+    given: Any = path
+    names = parse_template(prefix + path if isinstance(given, str) else given)
     verbs = tuple(dict.fromkeys(method.upper() for method in methods))
     if not verbs:
         raise RouteError(f"path {path!r}: no methods")

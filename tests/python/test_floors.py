@@ -26,9 +26,9 @@ RUST_FLOORS = {
 # Modules of python/spikard, lowest first. Imports inside functions and under TYPE_CHECKING may
 # point upwards: `app.run` has to reach the workers, and types cost nothing at run time.
 PYTHON_FLOORS = [
-    {"_spikard", "exceptions", "_rules", "_logging", "_slots", "_violations", "background"}
-    | {"_deadline", "_life", "_wsgi"},
-    {"datastructures", "config", "params"},
+    {"_spikard", "exceptions", "_rules", "_logging", "_slots", "_violations"}
+    | {"_deadline", "_life", "_pool", "_wsgi"},
+    {"background", "datastructures", "config", "params"},
     {"_settings", "websockets", "responses", "di", "grpc", "_codecs", "_signature", "_problems"}
     | {"_files", "_exchange", "_forms", "encoders", "middleware", "security", "staticfiles"}
     | {"status", "templating"},

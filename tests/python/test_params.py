@@ -7,9 +7,10 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import enum
+import functools
 import uuid
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, NamedTuple, TypedDict
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, TypedDict
 
 import msgspec
 import pytest
@@ -23,6 +24,7 @@ from spikard import (
     Form,
     Header,
     Headers,
+    HTTPException,
     Path,
     Query,
     Request,
@@ -414,6 +416,94 @@ def test_wrong_signature_fails_at_registration_and_names_handler_and_parameter(h
     with pytest.raises(RegistrationError, match=handler.__name__) as caught:
         Spikard().get("/")(handler)
     assert "value" in str(caught.value)
+
+
+class Service:
+    async def method(self, number: int) -> int:
+        return number + 1
+
+    @classmethod
+    async def of_class(cls, number: int) -> int:
+        return number + 2
+
+    @staticmethod
+    async def alone(number: int) -> int:
+        return number + 3
+
+    def blocking(self, number: int) -> int:
+        return number + 4
+
+    async def __call__(self, number: int) -> int:
+        return number + 5
+
+
+@functools.wraps(Service.alone)
+async def wrapped(*args: Any, **kwargs: Any) -> int:
+    return await Service.alone(*args, **kwargs)
+
+
+async def positional(number: int, /, extra: int = 10, *, last: int = 0) -> int:
+    return number + extra + last
+
+
+async def open_ended(number: int, **rest: Any) -> int:
+    assert rest == {}
+    return number
+
+
+async def never_returns(number: int) -> NoReturn:
+    raise HTTPException(418)
+
+
+@pytest.mark.parametrize(
+    ("handler", "result"),
+    [
+        (Service().method, 2),
+        (Service.of_class, 3),
+        (Service.alone, 4),
+        (Service().blocking, 5),
+        (Service(), 6),
+        (functools.partial(Service(), 7), 12),
+        (functools.partial(positional, 7), 17),
+        (functools.partial(Service().method, number=8), 9),
+        (functools.partial(functools.partial(positional, extra=20), last=30), 51),
+        (wrapped, 4),
+        (positional, 11),
+        (open_ended, 1),
+        (lambda number: int(number), 1),
+    ],
+)
+def test_every_kind_of_callable_is_a_handler(handler, result, door):
+    app = Spikard()
+    app.get("/")(handler)
+    assert door(app).get("/?number=1").json() == result
+
+
+def test_a_handler_may_say_that_it_never_returns(door):
+    app = Spikard()
+    app.get("/")(never_returns)
+    assert door(app).get("/?number=1").status == 418
+
+
+def test_a_method_without_its_object_fails_at_registration():
+    with pytest.raises(RegistrationError, match=r"Service\.method.*'self'.*instance"):
+        Spikard().get("/")(Service.method)
+
+
+def test_an_ellipsis_as_default_means_required(door):
+    async def handler(number: int = ...) -> int:  # type: ignore[assignment]
+        return number
+
+    app = Spikard()
+    app.get("/")(handler)
+    assert door(app).get("/?number=1").json() == 1
+    assert door(app).get("/").errors() == {("missing", "query.number")}
+
+
+@pytest.mark.parametrize("path", [5, None, b"/x"])
+def test_a_path_that_is_no_string_is_a_route_error(path):
+    with pytest.raises(RouteError, match="a path is a string"):
+        Spikard().get(path)(positional)
 
 
 def test_unresolvable_annotation_names_the_handler():

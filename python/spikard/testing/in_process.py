@@ -315,13 +315,16 @@ class _AsgiCall:
         self._chunks: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
         self._is_complete = False
         self._has_left = False
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         self._task: asyncio.Task[None] | None = None
 
     async def run(self, app: Any, scope: dict[str, Any]) -> None:
         try:
             await app(scope, self._upload.receive, self._send)
-        except Exception as error:
+        except asyncio.CancelledError:
+            if self._has_left:
+                raise
+        except BaseException as error:  # also an exit ends no more than a request
             self._failure = error
             if not self._has_left:
                 log_failure(error)

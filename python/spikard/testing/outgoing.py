@@ -38,7 +38,7 @@ class RequestOptions(TypedDict, total=False):
 
     Keys:
         params: The query: a mapping (lists repeat the name), pairs, or a finished string.
-        headers: A mapping or pairs.
+        headers: A mapping or pairs; `bytes` go out as they are.
         cookies: For this request only, beside those of the client.
         json: A JSON body: any value that msgspec encodes.
         content: A body as it is; an iterable of chunks is sent chunked, each chunk when the
@@ -50,7 +50,7 @@ class RequestOptions(TypedDict, total=False):
     """
 
     params: Mapping[str, Any] | Sequence[tuple[str, Any]] | str | None
-    headers: Mapping[str, str] | Sequence[tuple[str, str]] | None
+    headers: Mapping[str, str] | Sequence[tuple[str | bytes, str | bytes]] | None
     cookies: Mapping[str, str] | None
     json: Any
     content: bytes | str | Iterable[bytes] | AsyncIterable[bytes] | None
@@ -160,7 +160,7 @@ def make_outgoing(
         raise TypeError(f"unexpected arguments: {', '.join(sorted(unknown))}")
     media_type, chunks = _body(options)
     headers = _pairs(options.get("headers"))
-    fields = [encode_header(str(name), str(value)) for name, value in headers]
+    fields = [encode_header(_field_text(name), _field_text(value)) for name, value in headers]
     names = {name for name, _ in fields}
     fields += [field for field in defaults if field[0] not in names]
     names |= {name for name, _ in defaults}
@@ -211,6 +211,10 @@ def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(value)
+
+
+def _field_text(given: Any) -> str:
+    return given.decode("latin-1") if isinstance(given, bytes) else str(given)
 
 
 def _body(options: RequestOptions) -> tuple[bytes | None, Any]:

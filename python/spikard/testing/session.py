@@ -245,7 +245,8 @@ class Session:
             last_event_id: What was heard last, as a browser tells that connects again.
             options: See `RequestOptions`.
         """
-        pairs = list(field_pairs(options.get("headers") or {}))
+        given: Any = options.get("headers") or {}
+        pairs = list(field_pairs(given))
         names = {name.lower() for name, _ in pairs}
         for name, value in (("accept", "text/event-stream"), ("last-event-id", last_event_id)):
             if value is not None and name not in names:
@@ -374,7 +375,7 @@ class Portal:
             raise RuntimeError("the client is open already")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
-            target=self._loop.run_forever, name="spikard test client", daemon=True
+            target=_run, args=(self._loop,), name="spikard test client", daemon=True
         )
         self._thread.start()
 
@@ -401,6 +402,16 @@ class Portal:
         thread.join()
         loop.close()
         self._loop = self._thread = None
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    """Run a loop until it is stopped, also beyond a task of the application's that exits."""
+    while True:
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt):  # seldom; its task has it
+            continue
+        return
 
 
 async def _cancel_others() -> None:

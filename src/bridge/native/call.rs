@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode, Version, response};
 use http_body::Body as _;
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
@@ -21,7 +21,7 @@ use super::endpoint::Endpoint;
 use super::file::{FilePieces, first_piece, open};
 use super::filter::{Filter, OFFLOAD_FROM, encode_whole};
 use super::head::{RequestHead, header_map, path_params};
-use super::{Native, Target};
+use super::{Native, Target, respond};
 use crate::bridge::asgi::scope;
 use crate::message::body::ResponseBody;
 use crate::message::head::Head;
@@ -355,7 +355,7 @@ impl Call {
         &self,
         py: Python<'py>,
         path: &str,
-        status: u16,
+        status: &Bound<'py, PyAny>,
         headers: &Bound<'py, PyAny>,
     ) -> PyResult<Begun<'py>> {
         let parts = parts(status, headers)?;
@@ -386,11 +386,18 @@ impl Call {
     fn finish<'py>(
         &self,
         py: Python<'py>,
-        status: u16,
+        status: &Bound<'py, PyAny>,
         headers: &Bound<'py, PyAny>,
         body: Option<Bound<'py, PyBytes>>,
     ) -> PyResult<Finished<'py>> {
-        self.finished(py, parts(status, headers)?, body)
+        let mut parts = parts(status, headers)?;
+        if body
+            .as_ref()
+            .is_some_and(|body| !body.as_bytes().is_empty())
+        {
+            parts.headers.remove(CONTENT_LENGTH); // it is the server's to say
+        }
+        self.finished(py, parts, body)
     }
 
     /// As [`Call::finish`], for a result that is no `Response`: what the endpoint's encoder raises is
@@ -489,7 +496,7 @@ fn encoded<'py>(
     result: &Bound<'py, PyAny>,
 ) -> PyResult<(Option<HeaderValue>, Bound<'py, PyBytes>)> {
     let media_type = endpoint.media_type.clone();
-    if let Ok(bytes) = result.cast_exact::<PyBytes>() {
+    if let Ok(bytes) = result.cast::<PyBytes>() {
         let octets = HeaderValue::from_static("application/octet-stream");
         let media_type = media_type.map(|own| {
             if own == "application/json" {
@@ -523,11 +530,9 @@ fn begun<'py>(
 }
 
 /// The head of a response from Python's fields.
-fn parts(status: u16, headers: &Bound<'_, PyAny>) -> PyResult<response::Parts> {
+fn parts(status: &Bound<'_, PyAny>, headers: &Bound<'_, PyAny>) -> PyResult<response::Parts> {
     let mut response = Response::new(());
-    *response.status_mut() = StatusCode::from_u16(status).map_err(|_| {
-        PyValueError::new_err(format!("status_code: expected 200 to 599, got {status}"))
-    })?;
+    *response.status_mut() = respond::status(status)?;
     *response.headers_mut() = header_map(headers)?;
     Ok(response.into_parts().0)
 }

@@ -65,7 +65,7 @@ pub(super) fn reply(
     if is_response(names, value) {
         return of_response(core, names, value);
     }
-    if let Ok(bytes) = value.cast_exact::<PyBytes>() {
+    if let Ok(bytes) = value.cast::<PyBytes>() {
         return Ok(Reply::plain(octets(endpoint, bytes)));
     }
     let encoded = endpoint.encode.bind(py).call1((value,))?;
@@ -150,16 +150,12 @@ pub(super) fn slots<'py>(
 ) -> PyResult<(Response<()>, Bytes, Option<Bound<'py, PyAny>>)> {
     let py = response.py();
     let mut parts = Response::new(());
-    let status = response.getattr(intern!(py, "status_code"))?;
-    let code: u16 = status
-        .extract()
-        .ok()
-        .filter(|code| (200..=599).contains(code))
-        .ok_or_else(|| {
-            PyValueError::new_err(format!("status_code: expected 200 to 599, got {status}"))
-        })?;
-    *parts.status_mut() =
-        StatusCode::from_u16(code).map_err(|_| PyValueError::new_err("status_code"))?;
+    *parts.status_mut() = status(&response.getattr(intern!(py, "status_code"))?)?;
+    let body = response.getattr(intern!(py, "body"))?;
+    let body = match body.cast::<PyBytes>() {
+        Ok(bytes) => buffer::from_bytes(bytes),
+        Err(_) => Bytes::new(),
+    };
     let fields = response.getattr(intern!(py, "raw_headers"))?;
     let fields = fields.cast::<PyList>()?;
     parts.headers_mut().reserve(fields.len());
@@ -179,17 +175,27 @@ pub(super) fn slots<'py>(
         let name = HeaderName::from_bytes(name).map_err(|_| bad())?;
         let value = HeaderValue::from_bytes(value).map_err(|_| bad())?;
         // The server frames messages and manages connections itself.
-        if name != header::TRANSFER_ENCODING && name != header::CONNECTION {
+        let is_framing = name == header::TRANSFER_ENCODING
+            || name == header::CONNECTION
+            || name == header::CONTENT_LENGTH && !body.is_empty();
+        if !is_framing {
             parts.headers_mut().append(name, value);
         }
     }
-    let body = response.getattr(intern!(py, "body"))?;
-    let body = match body.cast::<PyBytes>() {
-        Ok(bytes) => buffer::from_bytes(bytes),
-        Err(_) => Bytes::new(),
-    };
     let stream = response.getattr(intern!(py, "stream"))?;
     Ok((parts, body, (!stream.is_none()).then_some(stream)))
+}
+
+/// A status that a response may have.
+pub(super) fn status(given: &Bound<'_, PyAny>) -> PyResult<StatusCode> {
+    let code = given
+        .extract()
+        .ok()
+        .filter(|code| (200..=599).contains(code));
+    code.and_then(|code| StatusCode::from_u16(code).ok())
+        .ok_or_else(|| {
+            PyValueError::new_err(format!("status_code: expected 200 to 599, got {given}"))
+        })
 }
 
 /// Starts a task that moves a stream into an outlet.
