@@ -58,11 +58,11 @@ async def ping() -> Response:
 
 
 @app.get("/stats/{tag}")
-async def stats(tag: str) -> dict[str, int]:
+async def stats(request: Request, tag: str) -> dict[str, int]:
     """Return what must not grow: tasks, descriptors, uploads on disk."""
     gc.collect()
     descriptors = _descriptors()
-    forms = app.forms
+    forms = request._exchange.forms  # noqa: SLF001 - nothing public tells of it
     return {
         "tasks": len(asyncio.all_tasks()),
         "descriptors": len(descriptors),

@@ -1,6 +1,6 @@
 """The suite `streams`: its parts register themselves here."""
 
-from conformance.streams import leaving, memory, sockets, uploads
+from conformance.streams import leaving, memory, sockets, stopping, uploads
 from conformance.streams.suite import SUITE
 
-__all__ = ["SUITE", "leaving", "memory", "sockets", "uploads"]
+__all__ = ["SUITE", "leaving", "memory", "sockets", "stopping", "uploads"]

@@ -343,6 +343,13 @@ def body_limit(send: Sender) -> None:
     assert send("POST", "/", content=large, headers=media).status_code == 413
 
 
+def short_errors(send: Sender) -> None:
+    media = {"content-type": "application/json"}
+    answer = send("POST", "/", content=b'{"a": "' + b"x" * 100 + b'"}', headers=media)
+    assert (answer.status_code, list(answer.json())) == (413, ["detail"])
+    assert answer.headers["content-type"] == "application/json"
+
+
 def timeout(send: Sender) -> None:
     answer = send("GET", "/slow")
     assert (answer.status_code, answer.headers["connection"]) == (408, "close")
@@ -533,6 +540,7 @@ EFFECTS: list[tuple[Any, dict[str, Any]]] = [
         {"api_key_auth": ApiKeyConfig(keys=["right"], header_name="x-key", query_param="key")},
     ),
     (body_limit, {"max_body_size": 50}),
+    (short_errors, {"error_format": "detail", "max_body_size": 50}),
     (timeout, {"request_timeout": 0.05}),
     (headers, {"headers": [("x-own", "1")]}),
     (security_headers, {"security_headers": SecurityHeadersConfig(frame_options="SAMEORIGIN")}),

@@ -21,6 +21,7 @@ use crate::message::body::ResponseBody;
 use crate::message::head::Head;
 use crate::message::problem::Problem;
 use crate::pipeline::{Decision, Limits, PathSpans, RouteId, answer, overloaded};
+use crate::server::shutdown::StopReceiver;
 use crate::server::{Answer, Application, Called, Exchange, Fault};
 
 /// A native application as the server calls it.
@@ -32,6 +33,8 @@ pub(crate) struct NativeApplication {
     /// How many requests may be in handlers, when that is limited.
     slots: Option<Rc<Slots>>,
     websocket: Settings,
+    /// How far the server's stop has come.
+    stop: Rc<StopReceiver>,
 }
 
 impl NativeApplication {
@@ -63,6 +66,7 @@ impl NativeApplication {
             mount_door,
             slots,
             websocket: websocket.clone(),
+            stop: Rc::new(websocket.stop.clone()),
         })
     }
 
@@ -145,6 +149,7 @@ impl NativeApplication {
             inlet: None,
             slots: None,
             slot: None,
+            stop: Rc::clone(&self.stop),
         };
         match decision {
             Decision::Respond(response)

@@ -20,6 +20,7 @@ mod passage;
 mod refusal;
 mod respond;
 mod slots;
+mod until_stop;
 mod websocket;
 
 use std::sync::Arc;

@@ -21,6 +21,7 @@ use super::head::RequestHead;
 use super::inlet::{Inlet, TimeLimit};
 use super::respond::{self, Reply, reply};
 use super::slots::{Overloaded, Slot, Slots};
+use super::until_stop::UntilStop;
 use super::{Native, arguments, internal_server_error, websocket};
 use crate::bridge::errors;
 use crate::bridge::outlet::Driven;
@@ -33,6 +34,7 @@ use crate::pipeline::{
     BodyLimit, FileConditions, Limits, PathSpans, RouteId, Ticket, body_refusal, overloaded,
     request_timeout,
 };
+use crate::server::shutdown::StopReceiver;
 use crate::server::{Answer, Called, Exchange};
 
 /// One request on its way through.
@@ -45,6 +47,7 @@ pub(super) struct Passage {
     pub(super) inlet: Option<Rc<Inlet>>,
     pub(super) slots: Option<Rc<Slots>>,
     pub(super) slot: Option<Slot>,
+    pub(super) stop: Rc<StopReceiver>,
 }
 
 /// How far a step into Python came.
@@ -376,8 +379,13 @@ impl Passage {
             response,
             file: _,
             background,
+            is_event_stream,
         } = reply;
-        let (mut parts, body) = response.into_parts();
+        let (mut parts, mut body) = response.into_parts();
+        if is_event_stream {
+            let stop = StopReceiver::clone(&self.stop);
+            body = ResponseBody::Stream(Box::pin(UntilStop::new(body, stop)));
+        }
         let mut body = self.native.pipeline.finish(&self.ticket, &mut parts, body);
         let inlet = self.inlet.take();
         if background.is_some() || matches!(body, ResponseBody::Stream(_)) && inlet.is_some() {

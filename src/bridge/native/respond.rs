@@ -38,6 +38,8 @@ pub(super) struct Reply {
     pub(super) file: Option<PathBuf>,
     /// Called once the response has been sent: returns an awaitable.
     pub(super) background: Option<Py<PyAny>>,
+    /// Whether the body is a stream of events, which ends when the server stops.
+    pub(super) is_event_stream: bool,
 }
 
 impl Reply {
@@ -46,6 +48,7 @@ impl Reply {
             response,
             file: None,
             background: None,
+            is_event_stream: false,
         }
     }
 }
@@ -124,13 +127,17 @@ pub(super) fn of_response(
     let (parts, body, stream) = slots(response)?;
     let file: Option<String> = response.getattr(intern!(py, "file"))?.extract()?;
     let background = response.getattr(intern!(py, "background"))?;
+    let mut is_event_stream = false;
     let body = match stream {
         Some(stream) => {
             let outlet = pump(core, names, &stream)?;
             let period = response.getattr(intern!(py, "keep_alive_seconds"))?;
             let period: Option<f64> = period.extract()?;
             let body = match period.map(Duration::try_from_secs_f64) {
-                Some(Ok(period)) => outlet.events(period),
+                Some(Ok(period)) => {
+                    is_event_stream = true;
+                    outlet.events(period)
+                }
                 _ => outlet.body(),
             };
             ResponseBody::Stream(Box::pin(body))
@@ -141,6 +148,7 @@ pub(super) fn of_response(
         response: parts.map(|()| body),
         file: file.map(PathBuf::from),
         background: (!background.is_none()).then(|| background.unbind()),
+        is_event_stream,
     })
 }
 
