@@ -108,11 +108,10 @@ class _Resolver:
 
     async def make(self, provider: Provide) -> Any:
         """Make a value; generators stay open until `close`."""
-        factory = provider.dependency
         args: list[Any] = []
         kwargs: dict[str, Any] = {}
         if provider.kind != "value":
-            for parameter in read_signature(factory, "dependency").parameters:
+            for parameter in read_signature(provider.dependency, "dependency").parameters:
                 value = await self._argument(parameter)
                 if value is MISSING:
                     continue
@@ -120,7 +119,7 @@ class _Resolver:
                     kwargs[parameter.name] = value
                 else:
                     args.append(value)
-        made = factory(*args, **kwargs)
+        made = provider.factory(*args, **kwargs)
         if provider.kind == "coroutine" or inspect.isawaitable(made):
             return await made
         if provider.kind == "generator":

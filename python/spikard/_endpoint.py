@@ -306,7 +306,7 @@ class _Writer:
 
     def _made(self, index: int) -> str:
         step = self._plan.steps[index]
-        self._names[f"p{index}"] = step.provider.dependency
+        self._names[f"p{index}"] = step.provider.factory
         return f"p{index}({self._passed(step.bindings)})"
 
     def _step_lines(self, index: int) -> list[str]:

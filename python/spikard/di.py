@@ -14,6 +14,8 @@ import functools
 import inspect
 from typing import TYPE_CHECKING, Any, Literal
 
+from spikard._pool import call_in_thread
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Mapping, Sequence
 
@@ -36,6 +38,9 @@ class Provide:
         use_cache: Make it at most once per request; otherwise every parameter that asks
             gets its own.
         singleton: Make it once per application, on first use; closed at shutdown.
+        sync_to_thread: Call a plain function or class in the thread pool, because it blocks.
+            Else it is called on the event loop, as everything here that is not a ``def``
+            handler: most factories only put something together.
 
     Example:
         ```python
@@ -43,7 +48,15 @@ class Provide:
         ```
     """
 
-    __slots__ = ("dependency", "depends_on", "kind", "signature", "singleton", "use_cache")
+    __slots__ = (
+        "dependency",
+        "depends_on",
+        "factory",
+        "kind",
+        "signature",
+        "singleton",
+        "use_cache",
+    )
 
     def __init__(
         self,
@@ -52,6 +65,7 @@ class Provide:
         depends_on: list[str] | tuple[str, ...] | None = None,
         use_cache: bool = False,
         singleton: bool = False,
+        sync_to_thread: bool = False,
     ) -> None:
         if not callable(dependency):
             raise TypeError(f"Provide needs a callable, got {type(dependency).__name__}")
@@ -60,6 +74,14 @@ class Provide:
         self.use_cache = use_cache
         self.singleton = singleton
         self.kind: Kind = kind_of(dependency)
+        self.factory: Callable[..., Any] = dependency  # what makes a value, called as `kind` says
+        if sync_to_thread:
+            if self.kind != "function":
+                raise TypeError(
+                    f"sync_to_thread is for plain functions, {name_of(dependency)} is a {self.kind}"
+                )
+            self.kind = "coroutine"
+            self.factory = functools.partial(call_in_thread, dependency)
         self.signature: Any = None  # read once, when the first plan needs it
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from typing import Annotated, Any
 
 import pytest
@@ -491,6 +492,32 @@ def test_singletons_close_at_shutdown(door):
 
     asyncio.run(run())
     assert events == ["open", "close"]
+
+
+@pytest.mark.parametrize("singleton", [False, True])
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_a_plain_factory_runs_on_the_loop_unless_it_is_sent_to_a_thread(in_thread, singleton, door):
+    threads: list[threading.Thread] = []
+
+    def make() -> Pool:
+        threads.append(threading.current_thread())
+        return Pool()
+
+    app = Spikard()
+    app.provide(Pool, Provide(make, singleton=singleton, sync_to_thread=in_thread))
+
+    @app.get("/")
+    async def handler(pool: Pool) -> bool:
+        return threading.current_thread() is threads[0]
+
+    client = door(app)
+    assert client.get("/").json() is not in_thread
+
+
+@pytest.mark.parametrize("factory", [async_pool, generated_pool, async_generated_pool])
+def test_only_plain_functions_are_sent_to_a_thread(factory):
+    with pytest.raises(TypeError, match=f"sync_to_thread.*{factory.__name__}"):
+        Provide(factory, sync_to_thread=True)
 
 
 @pytest.mark.parametrize("wrong", [3, "text", None])

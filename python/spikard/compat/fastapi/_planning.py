@@ -132,7 +132,7 @@ class FastAPIPlanner(Planner):
             if known.kind == "function" and not isinstance(factory, type):
                 # FastAPI keeps the event loop free of what may block.
                 known.kind = "coroutine"
-                known.dependency = threaded(factory)
+                known.dependency = known.factory = threaded(factory)
         return known
 
     def _body_plan(self) -> BodyPlan | None:
