@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import selectors
@@ -13,8 +12,10 @@ import weakref
 from typing import TYPE_CHECKING, Any, cast
 
 from spikard._spikard import Reactor
+from spikard._transport import ReactorEventLoop
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Generator, Mapping
 
 
@@ -125,6 +126,8 @@ def _host(loop: asyncio.AbstractEventLoop, selector: ReactorSelector) -> context
     with contextlib.ExitStack() as stack:
         reactor = Reactor(loop)
         stack.callback(reactor.close)
+        if isinstance(loop, ReactorEventLoop):
+            stack.enter_context(loop.reading_through(reactor))
         selector.attach(reactor)
         stack.callback(selector.detach)
         stack.callback(setattr, private, "_selector", private._selector)  # noqa: SLF001
@@ -140,7 +143,7 @@ def is_shared(loop: asyncio.AbstractEventLoop) -> bool:
 
 def new_event_loop() -> asyncio.SelectorEventLoop:
     """Return an asyncio loop that can host a reactor."""
-    return asyncio.SelectorEventLoop(ReactorSelector())
+    return ReactorEventLoop(ReactorSelector())
 
 
 @contextlib.contextmanager

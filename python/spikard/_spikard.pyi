@@ -1,7 +1,8 @@
 """The extension: the server, the pipeline and the reactor (`src/bridge/`)."""
 
-from asyncio import AbstractEventLoop, Future, Task
+from asyncio import AbstractEventLoop, Future, Task, Transport
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextvars import Context
 from typing import Any, Literal, TypeAlias, final
 
 from spikard._endpoint import RouteSpec
@@ -26,8 +27,11 @@ __all__ = [
     "RequestHead",
     "Schema",
     "Sink",
+    "SocketIo",
     "Source",
+    "SurelyFits",
     "encode_event",
+    "may_hold_whole_fraction",
 ]
 
 COUNTS_BYTES: int
@@ -46,6 +50,9 @@ def encode_event(
 
     Raises `ValueError` for a type or id that would break the stream.
     """
+
+def may_hold_whole_fraction(json: bytes) -> bool:
+    """Return whether a JSON text may hold an integer written as `2.0` or `2e1`."""
 
 @final
 class Reactor:
@@ -184,9 +191,9 @@ class Call:
     def body_decoder(self) -> BodyDecoder | None:
         """Return what the body goes through before anybody reads it, if it does."""
     def invoke(
-        self, request: Request | None = None, body: bytes | None = None
+        self, request: Request | None = None, body: bytes | None = None, is_changed: bool = False
     ) -> tuple[bool | None, Any]:
-        """Call the endpoint.
+        """Call the endpoint; with a request that hooks have changed, by what that says.
 
         Returns:
             `(True, awaitable)`, `(False, result)`, or `(None, response)` when the request does not
@@ -315,8 +322,8 @@ class Source:
 class Sink:
     """Where a streamed response goes."""
 
-    def send(self, chunk: bytes) -> Awaitable[None]:
-        """Send a chunk; the awaitable is ready when there is room for the next."""
+    def send(self, chunk: bytes | str) -> Awaitable[None] | None:
+        """Send a chunk; None when there is room for the next, else the wait for it."""
 
 @final
 class Peer:
@@ -342,6 +349,13 @@ class Schema:
         """Return everything that is wrong with a JSON document."""
 
 @final
+class SurelyFits:
+    """Whether a decoded document surely has a type."""
+
+    def __new__(cls, root: tuple[Any, ...]) -> SurelyFits: ...
+    def __call__(self, value: Any, /) -> bool: ...
+
+@final
 class Exact:
     """Calls `then` for values that hold only instances of the very types that theirs names."""
 
@@ -362,3 +376,28 @@ class MultipartParser:
     def push(self, chunk: bytes) -> None: ...
     def next_event(self) -> tuple[Any, ...] | None: ...
     def finish(self) -> None: ...
+
+@final
+class SocketIo:
+    """Reads and writes the socket of one of asyncio's transports."""
+
+    def __new__(
+        cls,
+        transport: Transport,
+        descriptor: int,
+        slow_write: Callable[[Any, Any], None],
+        slow_writelines: Callable[[Any, Any], None],
+    ) -> SocketIo: ...
+    def start(
+        self, reactor: Reactor, context: Context, data_received: Callable[[bytes], None]
+    ) -> None:
+        """Hand what arrives to `data_received` in `context`, until `stop` or the end.
+
+        Raises OSError for a descriptor that cannot be watched.
+        """
+    def stop(self) -> None:
+        """Read no more. Idempotent."""
+    def write(self, data: Any) -> None:
+        """Be `Transport.write`."""
+    def writelines(self, list_of_data: Any) -> None:
+        """Be `Transport.writelines`."""

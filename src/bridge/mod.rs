@@ -21,17 +21,20 @@ mod server;
 mod shared_counts;
 mod sse;
 mod task;
+mod transport;
 mod websocket;
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use crate::message::number;
 use crate::protocol::sse::KEEP_ALIVE;
 
 /// The extension module `spikard._spikard`.
 #[pymodule]
 fn _spikard(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<reactor::Reactor>()?;
+    module.add_class::<transport::SocketIo>()?;
     module.add_class::<server::AsgiServer>()?;
     module.add_class::<server::NativeServer>()?;
     module.add_class::<native::Core>()?;
@@ -46,8 +49,16 @@ fn _spikard(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("COUNTS_BYTES", shared_counts::COUNTS_BYTES)?;
     module.add_class::<schema::Schema>()?;
     module.add_class::<exact::Exact>()?;
+    module.add_class::<exact::SurelyFits>()?;
     module.add_class::<multipart::MultipartParser>()?;
     module.add("KEEP_ALIVE_COMMENT", PyBytes::new(module.py(), KEEP_ALIVE))?;
     module.add_function(wrap_pyfunction!(sse::encode_event, module)?)?;
+    module.add_function(wrap_pyfunction!(may_hold_whole_fraction, module)?)?;
     Ok(())
+}
+
+/// See [`number::may_hold_whole_fraction`].
+#[pyfunction]
+fn may_hold_whole_fraction(json: &[u8]) -> bool {
+    number::may_hold_whole_fraction(json)
 }

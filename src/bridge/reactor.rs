@@ -72,6 +72,8 @@ pub(crate) struct Core {
     inside: Cell<bool>,
     /// Whether Python put something on the loop.
     pending: Cell<bool>,
+    /// What a callback raised that asyncio lets out of `run_forever`.
+    raised: Cell<Option<PyErr>>,
     root: RefCell<Option<Waker>>,
     woken: RefCell<Vec<Waker>>,
     inner: RefCell<Option<AsyncFd<OwnedFd>>>,
@@ -101,10 +103,21 @@ impl Core {
         let has_work = self.ready.bind(py).len().is_ok_and(|length| length > 0)
             || self.earliest_timer(py) != self.earliest.get();
         if has_work {
-            self.pending.set(true);
-            if let Some(root) = &*self.root.borrow() {
-                root.wake_by_ref();
-            }
+            self.leave();
+        }
+    }
+
+    /// Lets an exception out of `select`, and so of the loop.
+    pub(super) fn raise(&self, error: PyErr) {
+        self.raised.set(Some(error));
+        self.leave();
+    }
+
+    /// Makes `select` return.
+    fn leave(&self) {
+        self.pending.set(true);
+        if let Some(root) = &*self.root.borrow() {
+            root.wake_by_ref();
         }
     }
 
@@ -229,6 +242,7 @@ impl Reactor {
             earliest: Cell::new(0),
             inside: Cell::new(false),
             pending: Cell::new(false),
+            raised: Cell::new(None),
             root: RefCell::new(None),
             woken: RefCell::new(Vec::new()),
             inner: RefCell::new(None),
@@ -282,7 +296,7 @@ impl Reactor {
             gil::release();
             has_events
         });
-        Ok(has_events)
+        core.raised.take().map_or(Ok(has_events), Err)
     }
 
     /// The tasks of handlers that have not finished.

@@ -6,6 +6,7 @@ pub mod form;
 pub mod head;
 pub mod media_type;
 pub mod multipart;
+pub mod number;
 pub mod percent;
 pub mod problem;
 pub mod query;

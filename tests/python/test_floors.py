@@ -38,7 +38,18 @@ PYTHON_FLOORS = [
     | {"_merge", "_middleware"}
     | {"_mounts", "_mounted"},
     {"app", "_door"},
-    {"_importer", "_listen", "_loop", "_run", "_server", "_worker", "_workers", "cli", "__main__"}
+    {
+        "_importer",
+        "_listen",
+        "_loop",
+        "_run",
+        "_server",
+        "_transport",
+        "_worker",
+        "_workers",
+        "cli",
+        "__main__",
+    }
     | {"_thread"},
     {"testing"},
     {"compat"},

@@ -75,6 +75,7 @@ async def main():
 
 asyncio.run(main())
 light = {"_listen", "_logging", "_loop", "_rules", "_server", "_settings", "_spikard", "config"}
+light |= {"_transport"}
 ours = {name.partition(".")[2] for name in sys.modules if name.startswith("spikard.")}
 print(sorted(ours - light))
 others = {"pydantic", "attr", "click", "httpx", "watchfiles"}

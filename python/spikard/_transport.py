@@ -1,0 +1,122 @@
+"""asyncio's loop and socket transport, whose reads and small writes are the reactor's.
+
+What a handler awaits, a database or another server, mostly talks through one of these. The Rust
+half is `src/bridge/transport.rs`; whatever is not the plain case there is asyncio's own code here,
+which the classes inherit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+from asyncio import selector_events
+from typing import TYPE_CHECKING, Any
+
+from spikard._spikard import SocketIo
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Generator
+
+    from spikard._spikard import Reactor
+
+_AsyncioTransport: Any = selector_events._SelectorSocketTransport  # type: ignore[attr-defined]  # noqa: SLF001  # its name from 3.4 to 3.14
+
+
+class SocketTransport(_AsyncioTransport):  # type: ignore[misc]  # see above
+    """asyncio's transport of a connected socket.
+
+    `write` and `writelines` are those of its `SocketIo` until the connection is lost.
+    """
+
+    def __init__(
+        self,
+        loop: ReactorEventLoop,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        extra: dict[str, Any] | None = None,
+        server: asyncio.AbstractServer | None = None,
+    ) -> None:
+        self.io = SocketIo(
+            self, sock.fileno(), _AsyncioTransport.write, _AsyncioTransport.writelines
+        )
+        super().__init__(loop, sock, protocol, waiter, extra, server)
+        self.write = self.io.write
+        self.writelines = self.io.writelines
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        super().set_protocol(protocol)
+        self._loop.protocol_changed(self._sock_fd)
+
+    def _call_connection_lost(self, exc: BaseException | None) -> None:
+        # They refer to the transport, which would wait for the garbage collector.
+        self.__dict__.pop("write", None)
+        self.__dict__.pop("writelines", None)
+        self.__dict__.pop("io", None)
+        super()._call_connection_lost(exc)
+
+
+class ReactorEventLoop(asyncio.SelectorEventLoop):
+    """asyncio's loop, whose socket transports read through the reactor while there is one."""
+
+    def __init__(self, selector: Any) -> None:
+        self._reactor: Reactor | None = None
+        self._reading: dict[int, tuple[SocketTransport, Callable[..., None]]] = {}
+        super().__init__(selector)  # it adds a reader
+
+    @contextlib.contextmanager
+    def reading_through(self, reactor: Reactor) -> Generator[None, None, None]:
+        """Let transports read through `reactor` for as long as the context lasts."""
+        self._reactor = reactor
+        try:
+            yield
+        finally:
+            self._reactor = None
+            for descriptor in list(self._reading):
+                self.protocol_changed(descriptor)
+
+    def protocol_changed(self, descriptor: int) -> None:
+        """Read anew, if this descriptor is read: by other means, or for another protocol."""
+        if descriptor in self._reading:
+            _, callback = self._reading[descriptor]
+            self._add_reader(descriptor, callback)
+
+    def _make_socket_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[None] | None = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: asyncio.AbstractServer | None = None,
+    ) -> SocketTransport:
+        return SocketTransport(self, sock, protocol, waiter, extra, server)
+
+    def _add_reader(self, fd: int, callback: Callable[..., None], *args: Any) -> Any:
+        self._stop_reading(fd)
+        transport = getattr(callback, "__self__", None)
+        # asyncio's debug mode measures callbacks; a BufferedProtocol brings its own memory.
+        if (
+            self._reactor is not None
+            and type(transport) is SocketTransport
+            and isinstance(protocol := transport.get_protocol(), asyncio.Protocol)
+            and not self.get_debug()
+        ):
+            context = contextvars.copy_context()
+            with contextlib.suppress(OSError):  # a kind of descriptor that only asyncio can watch
+                transport.io.start(self._reactor, context, protocol.data_received)
+                super()._remove_reader(fd)  # type: ignore[misc]  # asyncio's own
+                self._reading[fd] = (transport, callback)
+                return None
+        return super()._add_reader(fd, callback, *args)  # type: ignore[misc]  # asyncio's own
+
+    def _remove_reader(self, fd: int) -> bool:
+        return self._stop_reading(fd) or bool(super()._remove_reader(fd))  # type: ignore[misc]
+
+    def _stop_reading(self, descriptor: int) -> bool:
+        reading = self._reading.pop(descriptor, None)
+        if reading is not None:
+            reading[0].io.stop()
+        return reading is not None
