@@ -72,9 +72,21 @@ class Codec:
         """Whether the codec itself, not the annotation, wants every value of a repeated key."""
         return False
 
-    def explain(self, value: Any, loc: Loc, shown: Any) -> list[Error]:
-        """Return everything that is wrong with a value of JSON's types; empty when it fits."""
+    def explain(
+        self, value: Any, loc: Loc, shown: Any, failure: Exception | None = None
+    ) -> list[Error]:
+        """Return everything that is wrong with a value of JSON's types; empty when it fits.
+
+        `failure` is what `from_builtins` raised for this value, where that is known.
+        """
         raise NotImplementedError
+
+    def violations(self, value: Any, loc: Loc, shown: Any) -> list[Error]:
+        """Return what is surely wrong with a value that the decoder has refused; maybe nothing.
+
+        Unlike `explain` it decodes nothing.
+        """
+        return []
 
     def is_secret(self) -> bool:
         """Return whether the whole value is marked as secret."""
@@ -111,18 +123,23 @@ class MsgspecCodec(Codec):
             self.decode_msgpack = _then(decode_msgpack, fill)
             self.from_builtins = _then(from_builtins, fill)
 
-    def explain(self, value: Any, loc: Loc, shown: Any) -> list[Error]:
-        try:
-            self.from_builtins(value)
-        except (msgspec.ValidationError, ValueError, TypeError, ArithmeticError) as exc:
-            if self._disordered:
-                _put_in_order(self._disordered, self.type)
-                self._disordered = []
-            found = list(
-                islice(violations(self.node, value, loc, shown, _custom), VIOLATIONS_LIMIT)
-            )
-            return found or [self._generic(exc, loc, shown)]
-        return []
+    def explain(
+        self, value: Any, loc: Loc, shown: Any, failure: Exception | None = None
+    ) -> list[Error]:
+        if failure is None:
+            try:
+                self.from_builtins(value)
+            except (msgspec.ValidationError, ValueError, TypeError, ArithmeticError) as exc:
+                failure = exc
+            else:
+                return []
+        return self.violations(value, loc, shown) or [self._generic(failure, loc, shown)]
+
+    def violations(self, value: Any, loc: Loc, shown: Any) -> list[Error]:
+        if self._disordered:
+            _put_in_order(self._disordered, self.type)
+            self._disordered = []
+        return list(islice(violations(self.node, value, loc, shown, _custom), VIOLATIONS_LIMIT))
 
     def _generic(self, exc: Exception, loc: Loc, shown: Any) -> Error:
         text, _, path = str(exc).partition(" - at `")
@@ -187,15 +204,20 @@ class PydanticCodec(Codec):
         self.from_text = self._coerced
         self._secrets = _secret_names(target)
 
-    def explain(self, value: Any, loc: Loc, shown: Any) -> list[Error]:
+    def explain(
+        self, value: Any, loc: Loc, shown: Any, failure: Exception | None = None
+    ) -> list[Error]:
         from pydantic import ValidationError
 
-        try:
-            self.from_builtins(value)
-        except ValidationError as exc:
-            found = exc.errors(include_url=False)[:VIOLATIONS_LIMIT]
-            return [_from_pydantic(item, loc, self._secrets) for item in found]
-        return []
+        if not isinstance(failure, ValidationError):
+            try:
+                self.from_builtins(value)
+            except ValidationError as exc:
+                failure = exc
+            else:
+                return []
+        found = failure.errors(include_url=False)[:VIOLATIONS_LIMIT]
+        return [_from_pydantic(item, loc, self._secrets) for item in found]
 
 
 class UnionCodec(Codec):
@@ -225,7 +247,9 @@ class UnionCodec(Codec):
         self.coerce = _identity
         self.from_text = self._coerced
 
-    def explain(self, value: Any, loc: Loc, shown: Any) -> list[Error]:
+    def explain(
+        self, value: Any, loc: Loc, shown: Any, failure: Exception | None = None
+    ) -> list[Error]:
         best: list[Error] = []
         for member in self.members:
             found = member.explain(member.coerce(value), loc, shown)

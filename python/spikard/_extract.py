@@ -12,6 +12,7 @@ wrong: all parameters and the body together (422), or what makes the body unread
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,8 @@ class Extractor:
     def _checked(self, values: list[Any], found: list[Error]) -> list[Any]:
         if not found:
             return values
+        if len(found) == 1:
+            raise RequestValidationError(found)
         unique = {(item["type"], tuple(item["loc"]), item["msg"]): item for item in found}
         raise RequestValidationError(list(unique.values()))
 
@@ -110,19 +113,24 @@ def _converted(codec: Codec, value: Any, loc: Loc, shown: Any, found: list[Error
         return codec.from_builtins(value)
     except RecursionError:
         raise malformed() from None
-    except (ValueError, TypeError, ArithmeticError):
-        found.extend(_explained(codec, value, loc, shown))
+    except (ValueError, TypeError, ArithmeticError) as exc:
+        found.extend(_explained(codec, value, loc, shown, exc))
         return _MISSING
 
 
-def _explained(codec: Codec, value: Any, loc: Loc, shown: Any) -> list[Error]:
+def _explained(
+    codec: Codec, value: Any, loc: Loc, shown: Any, failure: Exception | None = None
+) -> list[Error]:
     try:
-        errors = codec.explain(value, loc, shown)
+        errors = codec.explain(value, loc, shown, failure)
     except RecursionError:
         raise malformed() from None
-    if codec.is_secret():
-        for item in errors:
-            item.pop("input", None)
+    return _without_input(errors) if codec.is_secret() else errors
+
+
+def _without_input(errors: list[Error]) -> list[Error]:
+    for item in errors:
+        item.pop("input", None)
     return errors
 
 
@@ -263,7 +271,11 @@ def _refuse_coded(request: Request) -> None:
 
 def media_type(request: Request) -> tuple[str, str | None]:
     """Return the body's media type in lower case, empty when absent, and its charset."""
-    field = request.headers.get("content-type", "")
+    return _media_type(request.headers.get("content-type", ""))
+
+
+@functools.lru_cache(maxsize=64)  # clients send few; a head has its limit
+def _media_type(field: str) -> tuple[str, str | None]:
     essence, _, rest = field.partition(";")
     charset = None
     for parameter in rest.split(";"):
@@ -309,9 +321,9 @@ def _body(plan: BodyPlan, request: Request, body: bytes | None, found: list[Erro
         )
     if is_json(media):
         _refuse_broken_text(body)
-        return _decoded(plan, body, plan.codec.decode_json, msgspec.json.decode, found)
+        return _decoded(plan, body, plan.codec.decode_json, _read_json, found)
     if media in _MSGPACK:
-        return _decoded(plan, body, plan.codec.decode_msgpack, msgspec.msgpack.decode, found)
+        return _decoded(plan, body, plan.codec.decode_msgpack, _read_msgpack, found)
     if media == _URLENCODED and plan.media != "text":
         return _fields(plan, FormData(form_pairs(bytes(body))), found)
     if media.startswith("text/") and plan.media == "text":
@@ -338,7 +350,7 @@ def _decoded(
     plan: BodyPlan,
     body: bytes,
     typed: Callable[[Any], Any],
-    untyped: Callable[[Any], Any],
+    untyped: Callable[[Any], tuple[Any, bool]],
     found: list[Error],
 ) -> Any:
     try:
@@ -348,7 +360,7 @@ def _decoded(
     except (ValueError, TypeError, ArithmeticError):
         pass
     try:
-        value = untyped(body)
+        value, has_whole = untyped(body)
     except msgspec.ValidationError as exc:
         # Well-formed, but a number no value can hold (1e400, 5 000 digits).
         what, _, _ = str(exc).partition(" - at ")
@@ -358,11 +370,28 @@ def _decoded(
         raise malformed() from None
     # JSON has one kind of number: 1.0 is an integer there, which the decoder does not see.
     try:
-        whole = whole_numbers(value)
+        if has_whole:
+            whole = whole_numbers(value)
+        else:
+            whole, errors = value, plan.codec.violations(value, ("body",), value)
+            if errors:
+                found.extend(_without_input(errors) if plan.codec.is_secret() else errors)
+                return None
     except RecursionError:
         raise malformed() from None
     made = _converted(plan.codec, whole, ("body",), value, found)
     return None if made is _MISSING else made
+
+
+def _read_json(body: bytes) -> tuple[Any, bool]:
+    """Return the value of a JSON text, and whether it may hold a `2.0`."""
+    from spikard._spikard import may_hold_whole_fraction
+
+    return msgspec.json.decode(body), may_hold_whole_fraction(body)
+
+
+def _read_msgpack(body: bytes) -> tuple[Any, bool]:
+    return msgspec.msgpack.decode(body), True
 
 
 def whole_numbers(value: Any) -> Any:

@@ -81,7 +81,8 @@ def shown_errors(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
     shown = []
     for found in errors:
         item = dict(found)
-        item["loc"] = [_cut(step, INPUT_LIMIT) for step in found["loc"]]
+        if any(len(step) > INPUT_LIMIT for step in found["loc"]):
+            item["loc"] = [_cut(step, INPUT_LIMIT) for step in found["loc"]]
         item["msg"] = _cut(found["msg"], INPUT_LIMIT)
         if "ctx" in item:
             item["ctx"] = {

@@ -116,7 +116,9 @@ class SchemaCodec(Codec):
             # It has just been encoded, so it is JSON: nested deeper than the validator goes.
             raise RecursionError("the value is nested too deep for its schema") from exc
 
-    def explain(self, value: Any, loc: Loc, shown: Any) -> list[Error]:
+    def explain(
+        self, value: Any, loc: Loc, shown: Any, failure: Exception | None = None
+    ) -> list[Error]:
         found = [_relocated(item, loc, value, shown) for item in self._errors(value)]
         if not found and self._then is not None:
             found = self._then.explain(value, loc, shown)

@@ -190,8 +190,10 @@ def _collection(node: Any, value: Any, loc: Loc, shown: Any, custom: Custom) -> 
         return
     yield from _items(node, value, loc, shown)
     raw = shown if isinstance(shown, list) and len(shown) == len(value) else value
+    surely_fits = _surely_fits(node.item_type)
     for index, item in enumerate(value):
-        yield from violations(node.item_type, item, (*loc, str(index)), raw[index], custom)
+        if not surely_fits(item):
+            yield from violations(node.item_type, item, (*loc, str(index)), raw[index], custom)
 
 
 def _items(node: Any, value: Any, loc: Loc, shown: Any) -> Iterator[Error]:
@@ -251,21 +253,94 @@ def _object(node: Any, value: Any, loc: Loc, shown: Any, custom: Custom) -> Iter
     if not isinstance(value, dict):
         yield error("dict_type", loc, "Input should be a valid dictionary", shown)
         return
-    for field in node.fields:
+    for field, surely_fits in _fields(node):
         name = field.encode_name
-        inner = (*loc, name)
         if name in value:
-            raw = None if is_secret(field.type) else _member(shown, name, value[name])
-            found = violations(field.type, value[name], inner, raw, custom)
-            if is_secret(field.type):
-                found = map(_hidden, found)
-            yield from found
+            item = value[name]
+            if surely_fits(item):
+                continue
+            secret = is_secret(field.type)
+            raw = None if secret else _member(shown, name, item)
+            found = violations(field.type, item, (*loc, name), raw, custom)
+            yield from map(_hidden, found) if secret else found
         elif field.required:
-            yield error("missing", inner, "Field required", without_secrets(node, shown))
+            yield error("missing", (*loc, name), "Field required", without_secrets(node, shown))
     if isinstance(node, mi.StructType):
         yield from _tag(node, value, loc)
         if node.forbid_unknown_fields:
             yield from _unknown(node, value, loc, shown)
+
+
+def _surely_fits(node: mi.Type) -> Callable[[Any], bool]:
+    """Return a quick check that says yes only to what fits: most of a document is not walked."""
+    known = _quick_checks.get(id(node))
+    if known is None:
+        from spikard._spikard import SurelyFits
+
+        # The node too: its id is its own while it lives.
+        known = _quick_checks[id(node)] = node, SurelyFits(_shape(node, ()))
+    return known[1]
+
+
+def _fields(node: Any) -> list[tuple[Any, Callable[[Any], bool]]]:
+    """Return the fields of an object's type, each with its quick check."""
+    known = _known_fields.get(id(node))
+    if known is None:
+        fields = [(field, _surely_fits(field.type)) for field in node.fields]
+        known = _known_fields[id(node)] = node, fields
+    return known[1]
+
+
+def _shape(node: mi.Type, within: tuple[mi.Type, ...]) -> tuple[Any, ...]:
+    """Return what `SurelyFits` takes for a type; what has conditions beyond types never fits."""
+    while isinstance(node, mi.Metadata):
+        node = node.type
+    fitting = _fitting(node)
+    if fitting:
+        return ("union", [("type", cls) for cls in fitting])
+    if any(node is outer for outer in within):  # it contains itself
+        return _NEVER
+    if any(getattr(node, name, None) is not None for name in _CONSTRAINTS):
+        return _NEVER
+    if isinstance(node, mi.ListType):
+        return ("list", _shape(node.item_type, (*within, node)))
+    if isinstance(node, mi.StructType) and not (
+        node.array_like or node.forbid_unknown_fields or node.tag_field
+    ):
+        members = [
+            (each.encode_name, each.required, _shape(each.type, (*within, node)))
+            for each in node.fields
+        ]
+        return ("object", members)
+    return _NEVER
+
+
+_NEVER: tuple[Any, ...] = ("union", [])
+
+
+def _fitting(node: mi.Type) -> frozenset[type]:
+    """Return the types of which every value fits."""
+    while isinstance(node, mi.Metadata):
+        node = node.type
+    if isinstance(node, mi.UnionType):
+        return frozenset().union(*map(_fitting, node.types))
+    fitting = _WHOLE.get(type(node))
+    if fitting is None or any(getattr(node, name, None) is not None for name in _CONSTRAINTS):
+        return frozenset()
+    return fitting
+
+
+_WHOLE: dict[type, frozenset[type]] = {
+    mi.NoneType: frozenset({type(None)}),
+    mi.BoolType: frozenset({bool}),
+    mi.IntType: frozenset({int}),
+    mi.FloatType: frozenset({int, float}),
+    mi.StrType: frozenset({str}),
+}
+_CONSTRAINTS = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
+
+_quick_checks: dict[int, tuple[mi.Type, Callable[[Any], bool]]] = {}
+_known_fields: dict[int, tuple[Any, list[tuple[Any, Callable[[Any], bool]]]]] = {}
 
 
 def _hidden(found: Error) -> Error:

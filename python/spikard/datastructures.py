@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, MutableMapping
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast, overload
 from urllib.parse import parse_qsl, quote
 
 import msgspec
@@ -190,6 +190,20 @@ class Headers(MutableMapping[str, str]):
             if field == key:
                 return value.decode("latin-1")
         raise KeyError(name)
+
+    @overload
+    def get(self, name: str, default: None = None) -> str | None: ...
+    @overload
+    def get(self, name: str, default: str) -> str: ...
+    @overload
+    def get(self, name: str, default: T) -> str | T: ...
+    def get(self, name: str, default: Any = None) -> Any:  # the base's goes through an exception
+        """Return the first field of that name, or the default."""
+        key = name.lower().encode("latin-1", "replace")
+        for field, value in self.raw:
+            if field == key:
+                return value.decode("latin-1")
+        return default
 
     def __setitem__(self, name: str, value: str) -> None:
         """Replace every field of that name by one."""
@@ -475,6 +489,13 @@ class Request:
         self._body: bytes | None = None
         self._form: FormData | None = None
         self._items: dict[str, Any] | None = None
+
+    def _is_changed(self) -> bool:
+        """Whether a hook may have changed what a handler's parameters are read from.
+
+        Header fields apart, which go back to the pipeline.
+        """
+        return not (self._items is self._query is self._cookies is None)
 
     def belonging_to(self, app: Spikard) -> Self:
         """Return this request, of that application unless it has one: servers know of none."""

@@ -2,8 +2,17 @@
 //!
 //! Then it needs no round trip through the decoder: its encoding fits by construction. The check
 //! may say no to a value that fits (the round trip decides then), never yes to one that does not.
+//!
+//! How this works: a check compares classes and runs no Python code, so nothing changes while it
+//! looks. The fields of structs lie at an offset in the instance that the class's descriptor of
+//! the field tells; reading them there is many times faster than asking for an attribute.
+
+#![expect(unsafe_code, reason = "fields are read where they lie")]
+
+use std::ptr;
 
 use pyo3::exceptions::PyValueError;
+use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
@@ -15,8 +24,7 @@ const DEPTH_LIMIT: usize = 64;
 /// The check of one declared type, and what to call with a value: `then(value)` or `otherwise(value)`.
 #[pyclass(frozen, module = "spikard._spikard")]
 pub(crate) struct Exact {
-    root: Node,
-    structs: Vec<Struct>,
+    types: Types,
     /// Called with a value that fits.
     then: Py<PyAny>,
     otherwise: Py<PyAny>,
@@ -32,20 +40,65 @@ enum Node {
     Dict(Box<Node>, Box<Node>),
     /// One of `Exact::structs`: types may contain themselves.
     Struct(usize),
+    /// A dict with these members, and with others.
+    Object(Vec<Member>),
     Union(Vec<Node>),
+}
+
+struct Member {
+    name: Py<PyString>,
+    is_required: bool,
+    node: Node,
+}
+
+/// The types of a value; see [`Exact`] for what it does with them.
+struct Types {
+    root: Node,
+    structs: Vec<Struct>,
+}
+
+/// Whether a decoded document surely has a type: called with it, it returns a bool.
+#[pyclass(frozen, module = "spikard._spikard")]
+pub(crate) struct SurelyFits(Types);
+
+#[pymethods]
+impl SurelyFits {
+    /// `root` is a node as [`Exact`] takes it, without structs.
+    #[new]
+    fn new(root: &Bound<'_, PyTuple>) -> PyResult<Self> {
+        Ok(Self(Types {
+            root: Node::read(root, 0)?,
+            structs: Vec::new(),
+        }))
+    }
+
+    fn __call__(&self, value: &Bound<'_, PyAny>) -> bool {
+        self.0.fits(&self.0.root, value, 0)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.0.root.traverse(&visit)
+    }
 }
 
 struct Struct {
     class: Py<PyType>,
     /// Fields that can hold something else than their type says; a struct does not check.
-    fields: Vec<(Py<PyString>, Node)>,
+    fields: Vec<Field>,
+}
+
+struct Field {
+    /// Bytes from the beginning of an instance to the field's reference; `None` when it is no
+    /// slot, and then nothing fits.
+    offset: Option<usize>,
+    node: Node,
 }
 
 #[pymethods]
 impl Exact {
     /// `root` is a node, `structs` a list of `(class, [(field, node), …])`. A node is a tuple:
     /// `("any",)`, `("type", class)`, `("float",)`, `("list", item)`, `("dict", key, value)`,
-    /// `("struct", index)`, `("union", [node, …])`.
+    /// `("struct", index)`, `("object", [(name, is_required, node), …])`, `("union", [node, …])`.
     #[new]
     fn new(
         root: &Bound<'_, PyTuple>,
@@ -60,15 +113,14 @@ impl Exact {
             .collect::<PyResult<_>>()?;
         let root = Node::read(root, count)?;
         Ok(Self {
-            root,
-            structs,
+            types: Types { root, structs },
             then,
             otherwise,
         })
     }
 
     fn __call__<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let callee = if self.fits(&self.root, value, 0) {
+        let callee = if self.types.fits(&self.types.root, value, 0) {
             &self.then
         } else {
             &self.otherwise
@@ -79,18 +131,18 @@ impl Exact {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.then)?;
         visit.call(&self.otherwise)?;
-        self.root.traverse(&visit)?;
-        for each in &self.structs {
+        self.types.root.traverse(&visit)?;
+        for each in &self.types.structs {
             visit.call(&each.class)?;
-            for (_, node) in &each.fields {
-                node.traverse(&visit)?;
+            for field in &each.fields {
+                field.node.traverse(&visit)?;
             }
         }
         Ok(())
     }
 }
 
-impl Exact {
+impl Types {
     fn fits(&self, node: &Node, value: &Bound<'_, PyAny>, depth: usize) -> bool {
         match node {
             Node::Any => true,
@@ -108,13 +160,22 @@ impl Exact {
                     self.fits(key, &name, depth + 1) && self.fits(item, &each, depth + 1)
                 })
             }),
+            Node::Object(members) => value.cast_exact::<PyDict>().is_ok_and(|dict| {
+                let py = value.py();
+                members
+                    .iter()
+                    .all(|member| match dict.get_item(member.name.bind(py)) {
+                        Ok(Some(each)) => self.fits(&member.node, &each, depth + 1),
+                        Ok(None) => !member.is_required,
+                        Err(_) => false,
+                    })
+            }),
             Node::Struct(index) => {
                 let Struct { class, fields } = &self.structs[*index];
                 is_exactly(value, class)
-                    && fields.iter().all(|(name, node)| {
-                        value
-                            .getattr(name.bind(value.py()))
-                            .is_ok_and(|field| self.fits(node, &field, depth + 1))
+                    && fields.iter().all(|field| {
+                        let value = field.read(value);
+                        value.is_some_and(|value| self.fits(&field.node, &value, depth + 1))
                     })
             }
         }
@@ -125,22 +186,58 @@ fn is_exactly(value: &Bound<'_, PyAny>, class: &Py<PyType>) -> bool {
     value.get_type_ptr() == class.bind(value.py()).as_type_ptr()
 }
 
+impl Field {
+    /// What the field of an instance of exactly its class holds, if it is set.
+    fn read<'py>(&self, instance: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+        let place = instance.as_ptr().wrapping_byte_add(self.offset?);
+        // SAFETY: the class's descriptor told that a reference to an object lies there.
+        let field = unsafe { *place.cast::<*mut ffi::PyObject>() };
+        // SAFETY: the instance keeps what it refers to; null is an unset field.
+        unsafe { Bound::from_borrowed_ptr_or_opt(instance.py(), field) }
+    }
+}
+
+/// Where instances of exactly `class` keep the field `name`; `None` when it is not a slot.
+fn offset_of(class: &Bound<'_, PyType>, name: &Bound<'_, PyString>) -> Option<usize> {
+    let descriptor = class.getattr(name).ok()?;
+    if !ptr::eq(
+        descriptor.get_type_ptr(),
+        &raw const ffi::PyMemberDescr_Type,
+    ) {
+        return None;
+    }
+    let descriptor = descriptor.as_ptr().cast::<ffi::PyMemberDescrObject>();
+    // SAFETY: an object of that type is this structure, which the class keeps.
+    let descriptor = unsafe { &*descriptor };
+    // SAFETY: a description lives as long as its descriptor.
+    let member = unsafe { &*descriptor.d_member.cast::<ffi::PyMemberDef>() };
+    // SAFETY: both are types, alive.
+    let is_of_class =
+        unsafe { ffi::PyType_IsSubtype(class.as_type_ptr(), descriptor.d_common.d_type) } != 0;
+    (is_of_class && member.type_code == ffi::Py_T_OBJECT_EX)
+        .then(|| member.offset.try_into().ok())
+        .flatten()
+}
+
 impl Struct {
     fn read(given: &Bound<'_, PyTuple>, count: usize) -> PyResult<Self> {
-        let class = given.get_item(0)?.extract()?;
+        let class = given.get_item(0)?.cast_into::<PyType>()?;
         let fields: Vec<(Bound<'_, PyString>, Bound<'_, PyTuple>)> =
             given.get_item(1)?.extract()?;
         let fields = fields
             .into_iter()
-            .map(|(name, node)| Ok((interned(&name), Node::read(&node, count)?)))
+            .map(|(name, node)| {
+                Ok(Field {
+                    offset: offset_of(&class, &name),
+                    node: Node::read(&node, count)?,
+                })
+            })
             .collect::<PyResult<_>>()?;
-        Ok(Self { class, fields })
+        Ok(Self {
+            class: class.unbind(),
+            fields,
+        })
     }
-}
-
-/// A class's attributes are found fastest by the interned name.
-fn interned(name: &Bound<'_, PyString>) -> Py<PyString> {
-    PyString::intern(name.py(), &name.to_string_lossy()).unbind()
 }
 
 impl Node {
@@ -160,6 +257,18 @@ impl Node {
                 let members: Vec<Bound<'_, PyTuple>> = given.get_item(1)?.extract()?;
                 let members = members.iter().map(|node| Self::read(node, count));
                 Self::Union(members.collect::<PyResult<_>>()?)
+            }
+            "object" => {
+                type Given<'py> = (Bound<'py, PyString>, bool, Bound<'py, PyTuple>);
+                let members: Vec<Given<'_>> = given.get_item(1)?.extract()?;
+                let members = members.into_iter().map(|(name, is_required, node)| {
+                    Ok(Member {
+                        name: name.unbind(),
+                        is_required,
+                        node: Self::read(&node, count)?,
+                    })
+                });
+                Self::Object(members.collect::<PyResult<_>>()?)
             }
             "struct" => match given.get_item(1)?.extract::<usize>()? {
                 index if index < count => Self::Struct(index),
@@ -182,6 +291,9 @@ impl Node {
                 item.traverse(visit)
             }
             Self::Union(members) => members.iter().try_for_each(|each| each.traverse(visit)),
+            Self::Object(members) => members
+                .iter()
+                .try_for_each(|each| each.node.traverse(visit)),
             Self::Any | Self::Float | Self::Struct(_) => Ok(()),
         }
     }
