@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 from spikard._problems import too_long
+from spikard.responses import Chunks
 from spikard_asgi.exceptions import ClientDisconnected
 
 if TYPE_CHECKING:
@@ -219,9 +220,13 @@ class AsgiExchange:
 
 async def pump(stream: AsyncIterator[bytes], sink: Sink) -> None:
     """Move a stream to the connection, no faster than the client takes it, and close it."""
+    # The sink takes text as well, so there is no need of a step between.
+    source = stream.source if type(stream) is Chunks else stream
     try:
-        async for chunk in stream:
-            await sink.send(chunk)
+        async for chunk in source:
+            room = sink.send(chunk)
+            if room is not None:
+                await room
     finally:
         close = getattr(stream, "aclose", None)
         if close is not None:

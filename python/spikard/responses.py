@@ -233,11 +233,11 @@ class StreamingResponse(Response):
     ) -> None:
         super().__init__(None, status_code, headers, media_type, background)
         if isinstance(content, AsyncIterator):
-            self.stream = _async_chunks(content)
+            self.stream = Chunks(content)
         elif hasattr(content, "__aiter__"):
-            self.stream = _async_chunks(content.__aiter__())
+            self.stream = Chunks(content.__aiter__())
         elif isinstance(content, Iterable) and not isinstance(content, str | bytes):
-            self.stream = _sync_chunks(content)
+            self.stream = Chunks(in_thread(content))
         else:
             raise TypeError(
                 f"StreamingResponse needs an iterator of bytes or str, got {type(content).__name__}"
@@ -325,12 +325,24 @@ def _json(content: Any) -> bytes:
     return encode_json(content)
 
 
-async def _async_chunks(source: AsyncIterator[Any]) -> AsyncGenerator[bytes, None]:
-    try:
-        async for chunk in source:
-            yield _chunk(chunk)
-    finally:
-        close = getattr(source, "aclose", None)
+class Chunks(AsyncIterator[bytes]):
+    """What an async iterator gives, as bytes; it is closed with this.
+
+    Attributes:
+        source: The iterator, of ``bytes`` and ``str``.
+    """
+
+    __slots__ = ("source",)
+
+    def __init__(self, source: AsyncIterator[Any]) -> None:
+        self.source = source
+
+    async def __anext__(self) -> bytes:
+        return _chunk(await self.source.__anext__())
+
+    async def aclose(self) -> None:
+        """Close the source, if it can be closed."""
+        close = getattr(self.source, "aclose", None)
         if close is not None:
             await close()
 
@@ -344,15 +356,6 @@ def _chunk(chunk: Any) -> bytes:
 
 
 _END = object()
-
-
-async def _sync_chunks(source: Iterable[Any]) -> AsyncGenerator[bytes, None]:
-    items = in_thread(source)
-    try:
-        async for chunk in items:
-            yield _chunk(chunk)
-    finally:
-        await items.aclose()
 
 
 async def in_thread(source: Iterable[Any]) -> AsyncGenerator[Any, None]:

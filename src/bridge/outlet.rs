@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame};
 use pyo3::prelude::*;
@@ -24,6 +24,9 @@ use crate::server::planted;
 
 /// Bytes that may wait for the connection before the producer has to.
 const HIGH_WATER: u64 = 64 * 1024;
+
+/// Bytes up to which pieces that wait are sent as one.
+const GATHERED: usize = 8 * 1024;
 
 /// A piece of a body.
 pub(crate) enum Piece {
@@ -159,9 +162,14 @@ impl Outlet {
         self.set_state(State::Aborted);
     }
 
+    /// Whether the producer need not wait: there is room, or nobody takes anything any more.
+    pub(crate) fn has_room(&self) -> bool {
+        self.queued.get() <= HIGH_WATER || self.state.get() != State::Open
+    }
+
     /// An awaitable for the producer: ready when there is room for more.
     pub(crate) fn room<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        if self.queued.get() <= HIGH_WATER || self.state.get() != State::Open {
+        if self.has_room() {
             return awaitable::done(py);
         }
         let future = awaitable::future(&self.core, py)?;
@@ -181,7 +189,7 @@ impl Outlet {
             return Poll::Ready(frame);
         }
         Poll::Ready(pieces.pop_front().map(|piece| match piece {
-            Piece::Bytes(bytes) => Ok(Frame::data(bytes)),
+            Piece::Bytes(bytes) => Ok(Frame::data(gathered(bytes, &mut pieces))),
             Piece::Trailers(trailers) => Ok(Frame::trailers(trailers)),
             Piece::File(_) => Err(Aborted), // it was looked for above
         }))
@@ -223,6 +231,31 @@ impl Outlet {
             }
         });
     }
+}
+
+/// The first piece, with the small ones that wait behind it: a producer that is faster than the
+/// connection must not cost a frame for each of its chunks.
+fn gathered(first: Bytes, pieces: &mut VecDeque<Piece>) -> Bytes {
+    let mut length = first.len();
+    let mut count = 0;
+    for piece in pieces.iter() {
+        match piece {
+            Piece::Bytes(next) if length + next.len() <= GATHERED => length += next.len(),
+            _ => break,
+        }
+        count += 1;
+    }
+    if count == 0 {
+        return first;
+    }
+    let mut together = BytesMut::with_capacity(length);
+    together.extend_from_slice(&first);
+    for piece in pieces.drain(..count) {
+        if let Piece::Bytes(next) = piece {
+            together.extend_from_slice(&next);
+        }
+    }
+    together.freeze()
 }
 
 /// The connection's end of an [`Outlet`].

@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use super::Names;
 use super::endpoint::Endpoint;
-use crate::bridge::awaitable;
 use crate::bridge::buffer;
 use crate::bridge::errors;
 use crate::bridge::outlet::{Driven, Outlet};
@@ -266,16 +265,30 @@ pub(crate) struct Sink {
 
 #[pymethods]
 impl Sink {
-    /// Sends a chunk; the awaitable is ready when there is room for the next.
-    fn send<'py>(&self, chunk: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    /// Sends a chunk; `None` when there is room for the next, else an awaitable for it.
+    fn send<'py>(&self, chunk: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let py = chunk.py();
         let Some(outlet) = SINKS.with(|sinks| sinks.thing(self.key)) else {
-            return awaitable::done(py);
+            return Ok(None);
         };
         if outlet.is_gone() {
             return Err(errors::client_disconnected(py));
         }
-        outlet.push(buffer::from_bytes_like(chunk)?);
-        outlet.room(py)
+        outlet.push(octets(chunk)?);
+        if outlet.has_room() {
+            return Ok(None);
+        }
+        outlet.room(py).map(Some)
     }
+}
+
+/// What a stream yields, as bytes.
+fn octets(chunk: &Bound<'_, PyAny>) -> PyResult<Bytes> {
+    if let Ok(text) = chunk.cast::<PyString>() {
+        return Ok(Bytes::copy_from_slice(text.to_str()?.as_bytes()));
+    }
+    buffer::from_bytes_like(chunk).map_err(|_| {
+        let got = chunk.get_type();
+        PyTypeError::new_err(format!("a stream yields bytes or str, got {got}"))
+    })
 }
