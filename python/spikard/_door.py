@@ -237,7 +237,7 @@ async def _mounted(
 
 async def _called(call: Call, request: Request, body: bytes | None) -> Response:
     try:
-        is_async, result = call.invoke(request, body)
+        is_async, result = call.invoke(request, body, request._is_changed())  # noqa: SLF001
         if is_async:
             result = await result
         return result if isinstance(result, Response) else _encoded(call, result)

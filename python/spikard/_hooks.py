@@ -18,6 +18,7 @@ on_error                  ``error``, ``response`` or             an exception wa
 from __future__ import annotations
 
 import inspect
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from spikard.exceptions import RegistrationError
@@ -123,7 +124,7 @@ async def run_on_request(hooks: Iterable[Hook], request: Request) -> Response | 
     """
     for hook in hooks:
         answer = hook(request)
-        if inspect.isawaitable(answer):
+        if type(answer) is CoroutineType or inspect.isawaitable(answer):
             answer = await answer
         if answer is None or answer is request:
             continue
@@ -158,7 +159,7 @@ async def _on_answer(
 ) -> Response:
     for hook in hooks:
         answer = hook(request, error, response)
-        if inspect.isawaitable(answer):
+        if type(answer) is CoroutineType or inspect.isawaitable(answer):
             answer = await answer
         if isinstance(answer, Response):
             response = answer

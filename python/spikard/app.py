@@ -582,9 +582,10 @@ class Spikard(Router):
             return True
         if (plan.leaves or plan.body is not None) and fail.handles_refusals():
             return True
-        if self._hooks(bound, "on_request") or self._hooks(bound, "pre_validation"):
+        if self._hooks(bound, "pre_validation"):
             return True
-        return any(router.hooks["on_response"] for router in bound.chain[1:])
+        own = bound.chain[1:]  # the application's hooks run around the endpoint
+        return any(router.hooks["on_request"] or router.hooks["on_response"] for router in own)
 
     def _through_request(
         self, spec: RouteSpec, bound: BoundRoute, plan: Plan, order: tuple[int | None, ...]

@@ -273,13 +273,15 @@ impl Call {
 
     /// Calls the endpoint: `(True, awaitable)`, `(False, result)`, or `(None, response)` when the
     /// request does not fit. Without a request, which only an endpoint that does not want it may be
-    /// called with, `(None, None)` says so.
-    #[pyo3(signature = (request=None, body=None))]
+    /// called with, `(None, None)` says so. What hooks have changed beside header fields is in the
+    /// request alone, which is then read instead of the head.
+    #[pyo3(signature = (request=None, body=None, is_changed=false))]
     fn invoke<'py>(
         &self,
         py: Python<'py>,
         request: Option<&Bound<'py, PyAny>>,
         body: Option<Bound<'py, PyBytes>>,
+        is_changed: bool,
     ) -> PyResult<(Option<bool>, Option<Bound<'py, PyAny>>)> {
         self.handled(|endpoint, head, spans| {
             let bytes = body
@@ -291,7 +293,9 @@ impl Call {
                 body: bytes.as_ref(),
                 request,
             };
-            if let Ok(result) = arguments::call(py, endpoint, &given)? {
+            if (!is_changed || endpoint.takes_request_only())
+                && let Ok(result) = arguments::call(py, endpoint, &given)?
+            {
                 return Ok((Some(endpoint.is_async), Some(result)));
             }
             let Some(request) = request else {

@@ -139,6 +139,12 @@ impl Endpoint {
 }
 
 impl Endpoint {
+    /// Whether the call reads all else from the request that it takes.
+    pub(super) fn takes_request_only(&self) -> bool {
+        let mut sources = self.args.iter().map(|arg| &arg.source);
+        sources.all(|source| matches!(source, Source::Request))
+    }
+
     /// Whether the call takes the request itself.
     pub(super) fn wants_request(&self) -> bool {
         self.wants_request
