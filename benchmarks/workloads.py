@@ -105,6 +105,8 @@ def token(secret: str) -> str:
 
 
 USER = {"id": 42, "name": "Alice"}
+# Our server closes a connection after 10,000 requests; h2load would not open another one.
+ENDLESS = "--max-requests-per-connection 1000000000"
 TLS_FLAGS = "--ssl-certfile {certificate} --ssl-keyfile {key}"
 HELLO_APP = "benchmarks.apps.asgi_hello:app"
 WEBSOCKET_APP = "benchmarks.apps.asgi_websocket:app"
@@ -317,7 +319,7 @@ WORKLOADS: tuple[Workload, ...] = (
         "ASGI hello, HTTP/2",
         {
             LIMIT: "h2",
-            "spikard": HELLO_APP,
+            "spikard": f"{HELLO_APP} {ENDLESS}",
             "granian": HELLO_APP,
             "uvicorn-zttp": HELLO_APP,
             "hypercorn": HELLO_APP,

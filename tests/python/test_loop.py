@@ -281,23 +281,29 @@ def work():
 
 threading.Thread(target=work, daemon=True).start()
 from spikard_asgi.server import serve
-asyncio.run(serve(app, config=ServerConfig(port=0), on_ready=lambda url: print(url, flush=True)))
+config = ServerConfig(port=0, max_requests_per_connection=1_000_000)
+asyncio.run(serve(app, config=config, on_ready=lambda url: print(url, flush=True)))
 """
 
 
 def test_python_thread_gets_its_turn_while_the_server_is_always_busy():
-    # Requests that Rust answers alone, in one go: the reactor does not park between them.
+    # Requests that Rust answers alone, in one go: the reactor does not park between them. They are
+    # enough for many turns of 5 ms however fast the build is.
+    requests = 40_000
     with program(BUSY_SERVER) as process:
         url = urlsplit(process.stdout.readline().strip())
         with socket.create_connection((url.hostname, url.port), PATIENCE) as connection:
             count = b"GET /turns HTTP/1.1\r\nHost: x\r\n\r\n"
             missing = b"HEAD /missing HTTP/1.1\r\nHost: x\r\n\r\n"
-            connection.sendall(count + missing * 2_000 + count)
+            content = count + missing * requests + count
+            sending = threading.Thread(target=connection.sendall, args=(content,))
+            sending.start()
             stream = connection.makefile("rb")
             first = int(response_body(stream))
-            for _ in range(2_000):
+            for _ in range(requests):
                 response_body(stream, is_head=True)
             last = int(response_body(stream))
+            sending.join()
         # The handler's own step gives the GIL up once or twice.
         assert last - first > 5
         process.send_signal(signal.SIGTERM)

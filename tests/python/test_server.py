@@ -585,9 +585,12 @@ def test_several_threads_serve_side_by_side():
 # Programs that end.
 
 PROGRAM = """
-import asyncio, sys
+import asyncio, signal, sys
 from spikard_asgi.server import serve
 from spikard.config import ServerConfig
+
+# What a shell starts in the background inherits that Ctrl-C is ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
