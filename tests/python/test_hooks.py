@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Annotated, Any
 
+import httpx
 import pytest
 
-from spikard import HTTPException, PlainTextResponse, Request, Response, Router, Spikard
+from spikard import (
+    Cookie,
+    Header,
+    HTTPException,
+    PlainTextResponse,
+    Query,
+    Request,
+    Response,
+    Router,
+    Spikard,
+)
 from spikard._hooks import run_on_error, run_on_request, run_on_response
 from spikard.exceptions import RegistrationError
+from spikard.testing import TestClient, serve_in_thread
 
 
 def test_hooks_of_a_route_run_in_order_and_outer_ones_first(door):
@@ -59,6 +71,87 @@ def test_hooks_of_a_route_run_in_order_and_outer_ones_first(door):
         "handler",
         "router on_response",
     ]
+
+
+def ask_in_process(app: Spikard, path: str, headers: dict[str, str]) -> tuple[int, Any]:
+    with TestClient(app) as client:
+        answer = client.get(path, headers=headers)
+    return answer.status_code, answer.json()
+
+
+def ask_server(app: Spikard, path: str, headers: dict[str, str]) -> tuple[int, Any]:
+    with serve_in_thread(app) as url:
+        answer = httpx.get(url + path, headers=headers, timeout=20)
+    return answer.status_code, answer.json()
+
+
+def change_header(request: Request) -> None:
+    request.headers["x-value"] = "changed"
+
+
+def change_headers(request: Request) -> None:
+    request.headers = {"x-value": "changed", "cookie": "value=changed"}
+
+
+def change_cookie(request: Request) -> None:
+    request.cookies["value"] = "changed"
+
+
+def change_query(request: Request) -> None:
+    request.query_params = {"value": "changed"}
+
+
+def change_query_string(request: Request) -> None:
+    request["query_string"] = b"value=changed"
+
+
+def change_nothing(request: Request) -> None:
+    request.state.seen = request.headers.get("x-value")
+
+
+@pytest.mark.parametrize(
+    ("change", "changed"),
+    [
+        (change_header, {"header"}),
+        (change_headers, {"header", "cookie"}),
+        (change_cookie, {"cookie"}),
+        (change_query, {"query"}),
+        (change_query_string, {"query"}),
+        (change_nothing, set()),
+    ],
+)
+@pytest.mark.parametrize("ask", [ask_in_process, ask_server])
+def test_parameters_are_read_from_what_the_applications_hook_left(change, changed, ask):
+    app = Spikard()
+    app.on_request(change)
+
+    @app.get("/{item_id:int}")
+    async def handler(
+        item_id: int,
+        query: Annotated[str, Query(alias="value")],
+        header: Annotated[str, Header(alias="x-value")],
+        cookie: Annotated[str, Cookie(alias="value")],
+    ) -> dict[str, Any]:
+        return {"item_id": item_id, "query": query, "header": header, "cookie": cookie}
+
+    status, answer = ask(app, "/3?value=sent", {"x-value": "sent", "cookie": "value=sent"})
+    names = ("query", "header", "cookie")
+    expected = {name: "changed" if name in changed else "sent" for name in names}
+    assert (status, answer) == (200, {"item_id": 3, **expected})
+
+
+@pytest.mark.parametrize("ask", [ask_in_process, ask_server])
+def test_what_does_not_fit_is_told_with_a_hook_as_without(ask):
+    app = Spikard()
+    app.on_request(change_nothing)
+
+    @app.get("/{item_id}")
+    async def handler(item_id: int, n: int) -> None:
+        raise AssertionError("must not be reached")
+
+    status, answer = ask(app, "/x?n=y", {})
+    assert status == 422
+    assert [error["loc"] for error in answer["errors"]] == [["path", "item_id"], ["query", "n"]]
 
 
 @pytest.mark.parametrize("name", ["pre_validation", "pre_handler"])

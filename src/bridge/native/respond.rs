@@ -287,8 +287,9 @@ fn octets(chunk: &Bound<'_, PyAny>) -> PyResult<Bytes> {
     if let Ok(text) = chunk.cast::<PyString>() {
         return Ok(Bytes::copy_from_slice(text.to_str()?.as_bytes()));
     }
-    buffer::from_bytes_like(chunk).map_err(|_| {
-        let got = chunk.get_type();
-        PyTypeError::new_err(format!("a stream yields bytes or str, got {got}"))
+    buffer::from_bytes_like(chunk).or_else(|_| {
+        let got = chunk.get_type().name()?;
+        let message = format!("a stream yields bytes or str, got {got}");
+        Err(PyTypeError::new_err(message))
     })
 }
