@@ -274,7 +274,7 @@ impl Sink {
         if outlet.is_gone() {
             return Err(errors::client_disconnected(py));
         }
-        outlet.push(octets(chunk)?);
+        outlet.push(piece(chunk)?);
         if outlet.has_room() {
             return Ok(None);
         }
@@ -283,7 +283,7 @@ impl Sink {
 }
 
 /// What a stream yields, as bytes.
-fn octets(chunk: &Bound<'_, PyAny>) -> PyResult<Bytes> {
+fn piece(chunk: &Bound<'_, PyAny>) -> PyResult<Bytes> {
     if let Ok(text) = chunk.cast::<PyString>() {
         return Ok(Bytes::copy_from_slice(text.to_str()?.as_bytes()));
     }
