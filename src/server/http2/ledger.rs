@@ -9,7 +9,7 @@
 //! - client settings: said again;
 //! - the client's HPACK table: filled again, by a request that is malformed on purpose, because
 //!   entries in their order make no valid one;
-//! - our own HPACK table: begins empty. What `h2` then adds is numbered from the newest, on both
+//! - our own HPACK table: begins empty, in the size that the client allows and was told. What `h2` then adds is numbered from the newest, on both
 //!   sides, so the client's older entries are never named;
 //! - the last stream's number: that of the replayed request;
 //! - the connection's window for responses: more than the initial one is given by a
@@ -46,6 +46,7 @@ const MALFORMED: [u8; 2] = [0x90, 0x82];
 
 /// The numbers of the client's settings that `h2` looks at (RFC 9113 §6.5.2).
 const SETTING_NUMBERS: std::ops::RangeInclusive<u16> = 1..=6;
+const HEADER_TABLE_SIZE: u16 = 1;
 const INITIAL_WINDOW_SIZE: usize = 4;
 
 /// Follows both directions of a connection.
@@ -67,6 +68,8 @@ pub(super) struct Ledger {
     sent_part: Vec<u8>,
     /// A header block that has come in part.
     block: Vec<u8>,
+    /// The client allows our HPACK table another size, and no response has said yet that we know.
+    is_size_unsaid: bool,
     /// The client has acknowledged our settings.
     is_acknowledged: bool,
     /// Something was not understood: there is no beginning again.
@@ -130,6 +133,7 @@ impl Ledger {
             received_part: Vec::new(),
             sent_part: Vec::new(),
             block: Vec::new(),
+            is_size_unsaid: false,
             is_acknowledged: false,
             is_lost: false,
         }
@@ -190,6 +194,7 @@ impl Ledger {
         let (settings, _) = payload.as_chunks::<6>();
         for &[a, b, value @ ..] in settings {
             let number = u16::from_be_bytes([a, b]);
+            self.is_size_unsaid |= number == HEADER_TABLE_SIZE;
             if SETTING_NUMBERS.contains(&number) {
                 self.settings[usize::from(number)] = Some(u32::from_be_bytes(value));
             }
@@ -219,8 +224,10 @@ impl Ledger {
             match piece {
                 Piece::Head { header, length } => {
                     self.sent_head = FrameHead::new(header);
-                    if self.sent_head.kind == DATA {
-                        self.send_window -= length_of(length);
+                    match self.sent_head.kind {
+                        DATA => self.send_window -= length_of(length),
+                        HEADERS => self.is_size_unsaid = false,
+                        _ => {}
                     }
                 }
                 Piece::Payload { bytes, is_last } => {
@@ -247,6 +254,8 @@ impl Ledger {
             || !self.block.is_empty()
             || length_of(owed_bytes) > stream_window
             || (owed_bytes > 0 && self.last_stream == 0)
+            // The response to the replayed request would say it, to nobody.
+            || (self.is_size_unsaid && self.last_stream > 0)
             || self.table.bytes() + 256 > usize::try_from(max_header_bytes).unwrap_or(usize::MAX)
         {
             return None;

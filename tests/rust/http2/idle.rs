@@ -250,7 +250,9 @@ fn frames_for_streams_that_have_ended_stay_harmless() {
         raw_start(&mut io, &[]).await;
         io.write_all(&frame(4, 1, 0, &[])).await.unwrap();
         io.write_all(&request_frame(1, "/hello")).await.unwrap();
-        io.write_all(&request_frame(3, "/hello")).await.unwrap();
+        let entry = b"\x82\x86\x84\x01\x01a\x40\x02xa\x021a";
+        let with_entry = frame(1, END_STREAM | END_HEADERS, 3, entry);
+        io.write_all(&with_entry).await.unwrap();
         until(|| served.app.calls.get() == 2).await;
         served.parked().await;
         for (kind, stream) in [(8, 1), (3, 1), (8, 3), (3, 3)] {
@@ -260,6 +262,40 @@ fn frames_for_streams_that_have_ended_stay_harmless() {
         served.at_work().await;
         io.write_all(&request_frame(5, "/hello")).await.unwrap();
         until(|| served.app.calls.get() == 3).await;
+    });
+}
+
+#[test]
+fn a_size_of_our_table_that_the_client_lowers_is_said_to_it() {
+    local(async {
+        let (served, mut io) = start(Http2Limits::default());
+        let served = served.with_clock();
+        raw_start(&mut io, &[]).await;
+        io.write_all(&frame(4, 1, 0, &[])).await.unwrap();
+        io.write_all(&request_frame(1, "/hello")).await.unwrap();
+        while read_frame(&mut io).await.unwrap().kind != 0 {}
+        io.write_all(&frame(4, 0, 0, &[0, 1, 0, 0, 0, 0]))
+            .await
+            .unwrap();
+        while read_frame(&mut io).await.unwrap().kind != 4 {}
+        for stream in [3, 5] {
+            if stream == 3 {
+                // Longer than it takes to be parked.
+                tokio::time::timeout(Duration::from_millis(600), served.parked())
+                    .await
+                    .unwrap_err();
+            } else {
+                served.parked().await;
+            }
+            let request = request_frame(stream, "/hello");
+            io.write_all(&request).await.unwrap();
+            let mut received = read_frame(&mut io).await.unwrap();
+            while received.kind != 1 {
+                received = read_frame(&mut io).await.unwrap();
+            }
+            // RFC 7541 §4.2: the first block after the change begins with the new size.
+            assert_eq!(received.payload[0] == 0x20, stream == 3);
+        }
     });
 }
 
