@@ -398,6 +398,8 @@ fn open_beneath(
         Err(Errno::AGAIN) if patience == Patience::Blocking => {
             rustix::fs::openat2(root, path, flags, Mode::empty(), resolve)
         }
+        // Kernels before 5.12 know the call but not the question.
+        Err(Errno::INVAL) if patience == Patience::Cached => Err(Errno::AGAIN),
         // Kernels before 5.6, and sandboxes that do not know the call.
         Err(Errno::NOSYS | Errno::PERM) => walk_beneath(root, path, flags),
         outcome => outcome,

@@ -26,7 +26,7 @@ use crate::bridge::asgi::scope;
 use crate::message::body::ResponseBody;
 use crate::message::head::Head;
 use crate::pipeline::{
-    Decision, FileBody, FileConditions, Limits, PathSpans, RouteId, SendFile, Ticket,
+    Decision, FileBody, FileConditions, Limits, PathSpans, Patience, RouteId, SendFile, Ticket,
     declared_length, overloaded, request_timeout,
 };
 
@@ -366,7 +366,8 @@ impl Call {
         let head = self.with(|inner| Arc::clone(&inner.head));
         let (parts, first, rest) = py.detach(|| {
             let conditions = FileConditions::new(&head.method, &head.headers);
-            first_piece(open(Path::new(path), &conditions, &parts)?)
+            let opened = open(Path::new(path), &conditions, &parts, Patience::Blocking);
+            first_piece(opened?)
         })?;
         begun(py, &parts, &first, rest)
     }

@@ -1,5 +1,9 @@
-//! Files that handlers answer with, opened and read off the loop's thread.
+//! Files that handlers answer with: opened and read at once when the kernel has all of it in its
+//! caches, else off the loop's thread.
 
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -7,6 +11,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode, response};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
+use rustix::fs::{Mode, OFlags};
 use tokio::task::spawn_blocking;
 
 use crate::pipeline::{FileBody, FileConditions, FileSource, Patience};
@@ -23,21 +28,24 @@ pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send 
     }
 }
 
+/// Answers with a file; with [`Patience::Cached`] an error of kind `WouldBlock` says that the disk
+/// would have to turn.
 pub(super) fn open(
     path: &Path,
     conditions: &FileConditions,
     parts: &response::Parts,
-) -> std::io::Result<Response<FileBody>> {
-    let file = std::fs::File::open(path)?;
+    patience: Patience,
+) -> io::Result<Response<FileBody>> {
+    let file = open_file(path, patience)?;
     let metadata = file.metadata()?;
     let source = FileSource::new(file, &metadata)
-        .ok_or_else(|| std::io::Error::other("it is not a regular file"))?;
+        .ok_or_else(|| io::Error::other("it is not a regular file"))?;
     let octets = http::HeaderValue::from_static("application/octet-stream");
     let content_type = parts
         .headers
         .get(http::header::CONTENT_TYPE)
         .unwrap_or(&octets);
-    let mut response = source.respond(conditions, content_type, Patience::Blocking)?;
+    let mut response = source.respond(conditions, content_type, patience)?;
     if response.status() == StatusCode::OK {
         *response.status_mut() = parts.status;
     }
@@ -49,10 +57,39 @@ pub(super) fn open(
     Ok(response)
 }
 
+fn open_file(path: &Path, patience: Patience) -> io::Result<File> {
+    // A FIFO without a writer would block.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let opened = match patience {
+        Patience::Blocking => rustix::fs::open(path, flags, Mode::empty())?,
+        Patience::Cached => open_cached(path, flags)?,
+    };
+    Ok(opened.into())
+}
+
+#[cfg(target_os = "linux")]
+fn open_cached(path: &Path, flags: OFlags) -> io::Result<OwnedFd> {
+    use rustix::fs::{CWD, ResolveFlags, openat2};
+    use rustix::io::Errno;
+
+    match openat2(CWD, path, flags, Mode::empty(), ResolveFlags::CACHED) {
+        // Not in the caches; or a kernel or sandbox that does not know the question.
+        Err(Errno::AGAIN | Errno::INVAL | Errno::NOSYS | Errno::PERM) => {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+        outcome => Ok(outcome?),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open_cached(_path: &Path, _flags: OFlags) -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::WouldBlock.into())
+}
+
 /// The head and the first piece of a file, and the file if there is more of it.
 pub(super) fn first_piece(
     response: Response<FileBody>,
-) -> std::io::Result<(response::Parts, Bytes, Option<FileBody>)> {
+) -> io::Result<(response::Parts, Bytes, Option<FileBody>)> {
     let (parts, mut file) = response.into_parts();
     let first = file.read()?.unwrap_or_default();
     let rest = (file.remaining() > 0).then_some(file);

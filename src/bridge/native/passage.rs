@@ -1,6 +1,7 @@
 //! One request on its way through: its body, its endpoint, its response.
 
 use std::future::poll_fn;
+use std::io;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::rc::Rc;
@@ -31,8 +32,8 @@ use crate::bridge::websocket::Settings;
 use crate::message::body::{BodyError, ResponseBody};
 use crate::message::head::Head;
 use crate::pipeline::{
-    BodyLimit, FileConditions, Limits, PathSpans, RouteId, Ticket, body_refusal, overloaded,
-    request_timeout,
+    BodyLimit, FileConditions, Limits, PathSpans, Patience, RouteId, Ticket, body_refusal,
+    overloaded, request_timeout,
 };
 use crate::server::shutdown::StopReceiver;
 use crate::server::{Answer, Called, Exchange};
@@ -418,7 +419,12 @@ impl Passage {
         let conditions = FileConditions::new(&self.head.method, &self.head.headers);
         let (parts, _) = response.into_parts();
         let shown = path.clone();
-        let opened = blocking(move || open(&path, &conditions, &parts)).await;
+        let opened = match open(&path, &conditions, &parts, Patience::Cached) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                blocking(move || open(&path, &conditions, &parts, Patience::Blocking)).await
+            }
+            opened => opened,
+        };
         match opened {
             Ok(response) => response.map(ResponseBody::from),
             Err(error) => {
