@@ -543,6 +543,23 @@ async def census(call: Call) -> None:
 
 
 @http
+async def allocate(call: Call) -> None:
+    """Ask for more memory than there is."""
+    await call.answer(bytearray(1 << 62))
+
+
+@http
+async def leave_tasks(call: Call) -> None:
+    """Leave ten thousand tasks behind that end only by being cancelled."""
+    tasks = [asyncio.ensure_future(asyncio.Event().wait()) for _ in range(10_000)]
+    _left_behind.extend(tasks)
+    await call.answer(b"left")
+
+
+_left_behind: list[asyncio.Future[bool]] = []
+
+
+@http
 async def open_files(call: Call) -> None:
     """Open as many files as a busy application may have open at once, and answer."""
     descriptors: list[int] = []

@@ -8,7 +8,7 @@ import signal
 import socket
 from typing import TYPE_CHECKING
 
-from conformance.case import MUST, SHOULD
+from conformance.case import MUST, SHOULD, USED
 from conformance.client import ClosedError
 from conformance.faults.suite import SUITE
 from conformance.http2_client import Http2
@@ -121,6 +121,43 @@ def never_starts(trial: Trial) -> None:
             "this module never imports" in server.log(),
             f"{workers} workers: the reason is not logged",
         )
+
+
+@SUITE.case("X04", SHOULD, "a handler without memory is a 500, and the server lives on")
+def out_of_memory(trial: Trial) -> None:
+    connection = trial.connect()
+    equal(connection.ask(trial.target("allocate")).status, 500, "answer")
+    equal(connection.ask("/ping").status, 200, "answer to the next request")
+
+
+@SUITE.case("X30", USED, "ten thousand tasks that were left behind do not hold the end up")
+def tasks_left_behind(trial: Trial) -> None:
+    server = trial.start(SHRUNK)
+    with trial.connect(server=server) as connection:
+        equal(connection.ask(trial.target("leave-tasks")).body, b"left", "answer")
+    server.signal(signal.SIGTERM)
+    equal(exit_code(server), 0, "exit code")
+
+
+@SUITE.case("X31", USED, "asyncio's debug mode changes nothing")
+def debug_mode(trial: Trial) -> None:
+    server = trial.start(Options(environment=(("PYTHONASYNCIODEBUG", "1"),)))
+    connection = trial.connect(server=server)
+    equal(connection.ask(trial.target("echo"), method="POST", body=b"x").body, b"x", "body")
+    equal(connection.ask(trial.target("release-later")).body, b"late", "body of one that waited")
+    server.signal(signal.SIGTERM)
+    equal(exit_code(server), 0, "exit code")
+    check("Traceback" not in server.log(), "something was raised")
+
+
+@SUITE.case("X29", SHOULD, "a second server on a Unix socket in use refuses", needs={"uds"})
+def second_server(trial: Trial) -> None:
+    first = trial.start(Options(uds=True))
+    path = str(first.address)
+    second = trial.start(Options(arguments=("--uds", path)), ready=False)
+    equal(exit_code(second, within=5), 1, "exit code")
+    check(path in second.log(), "the path is not named")
+    first.ping()
 
 
 @SUITE.case("X17", MUST, "what cannot be listened on is one line and exit 1")

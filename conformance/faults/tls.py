@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 import ssl
 import struct
+import subprocess
 import tempfile
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from conformance import certificates
-from conformance.case import MUST
+from conformance.case import MUST, SHOULD, USED
 from conformance.client import Connection
 from conformance.faults.suite import SUITE
 from conformance.http2_client import Http2
 from conformance.server import Options
-from conformance.verdict import broken, check, equal, eventually
+from conformance.verdict import NotApplicableError, broken, check, equal, eventually
 
 if TYPE_CHECKING:
     from conformance.trial import Trial
@@ -128,6 +131,50 @@ def stalled_handshake(trial: Trial) -> None:
         connection = plain(trial)
         connection.send(data)
         connection.closed(within=3)
+
+
+def s_client(trial: Trial, said: bytes, *options: str) -> str:
+    """Return what OpenSSL's client shows of a connection on which it says `said`, up to its end."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        raise NotApplicableError("no openssl on this machine")
+    trial.connections += 1
+    host, port = trial.server.address[:2]
+    line = [openssl, "s_client", "-connect", f"{host}:{port}", *options]
+    client = subprocess.Popen(
+        line, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    with client:
+        timer = threading.Timer(10, client.kill)
+        timer.start()
+        shown = b""
+        if client.stdin and client.stdout:
+            client.stdin.write(said)
+            client.stdin.flush()  # and stays open: the client would leave at its end
+            shown = client.stdout.read()
+        timer.cancel()
+    return shown.decode(errors="replace")
+
+
+@SUITE.case("T04", SHOULD, "renegotiation is refused", needs=NEEDS, on=TLS, hostile=True)
+def renegotiation(trial: Trial) -> None:
+    shown = s_client(trial, b"R\n", "-tls1_2")
+    check("RENEGOTIATING" in shown, "the client did not try")
+    after = shown[shown.index("RENEGOTIATING") :]
+    check("eof" in after or "no renegotiation" in after, f"not refused: {after}")
+
+
+@SUITE.case("T12", USED, "no early data (0-RTT) is taken", needs=NEEDS, on=TLS)
+def early_data(trial: Trial) -> None:
+    request = b"GET /ping HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+    shown = s_client(trial, request, "-tls1_3", "-ign_eof")
+    check("HTTP/1.1 200" in shown, "no answer")
+    tickets = re.findall(r"Max Early Data: (\d+)", shown)
+    check(bool(tickets), "no session ticket was shown")
+    equal(set(tickets), {"0"}, "bytes of early data that tickets allow")
+
+
+SUITE.left_out("T05", "a handshake that stalls", "B10 is the same")
 
 
 @SUITE.case("T06", MUST, "a TLS connection that is cut is a disconnect", needs=NEEDS, on=TLS)
