@@ -494,9 +494,11 @@ async def _http(running: Running, scope: Scope, receive: Receive, send: Send) ->
     except ValueError as error:  # the host let through what is no request
         await _refuse(send, str(error))
         return
-    if call.next == "handle" and not (call.wants_request or running.slots.is_limited):
-        await _http_quickly(running, call, scope, receive, send)
-        return
+    if not running.slots.is_limited:
+        needs = call.begin_quickly(scope)
+        if needs is not None:
+            await _http_quickly(running, call, needs, scope, receive, send)
+            return
     exchange = AsgiExchange(scope, receive, send, running.forms)
     request = Request(call.head, exchange, running.app)
     response = await _within_limits(running, call, request, exchange)
@@ -510,36 +512,45 @@ async def _http(running: Running, scope: Scope, receive: Receive, send: Send) ->
 
 
 async def _http_quickly(
-    running: Running, call: Call, scope: Scope, receive: Receive, send: Send
+    running: Running,
+    call: Call,
+    needs: tuple[bool, float | None],
+    scope: Scope,
+    receive: Receive,
+    send: Send,
 ) -> None:
     """Serve a request without hooks whose endpoint does not take the `Request`: none is made."""
-    call.tell_route(scope)
+    wants_body, seconds = needs
+    quick = _quick(call, wants_body, receive)
     try:
-        answered = await _quickly(call, receive)
+        answered = await (quick if seconds is None else within(quick, seconds))
     except ClientDisconnected:
         return
     except Exception as error:  # the request does not fit, or whatever the handler raised
-        exchange = AsgiExchange(scope, receive, send, running.forms, is_complete=call.wants_body)
+        exchange = AsgiExchange(scope, receive, send, running.forms, is_complete=wants_body)
         request = Request(call.head, exchange, running.app)
         response = await _slowly(running, call, request, exchange, error)
         await _settle(call, request, exchange, response)
         return
-    if answered.stream is None:
+    if isinstance(answered, tuple):
+        status, headers, body = answered
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+    elif answered.stream is None:
         await _send(answered, scope, None, send)
     else:
-        exchange = AsgiExchange(scope, receive, send, running.forms, is_complete=call.wants_body)
+        exchange = AsgiExchange(scope, receive, send, running.forms, is_complete=wants_body)
         await _send(answered, scope, exchange, send)
 
 
-async def _quickly(call: Call, receive: Receive) -> Answered:
-    seconds = call.request_timeout
-    coroutine = _quick(call, receive)
-    return await (coroutine if seconds is None else within(coroutine, seconds))
+async def _quick(
+    call: Call, wants_body: bool, receive: Receive
+) -> Answered | tuple[int, list[tuple[bytes, bytes]], bytes]:
+    """Call an endpoint that wants nothing of the request but values and the body.
 
-
-async def _quick(call: Call, receive: Receive) -> Answered:
-    """Call an endpoint that wants nothing of the request but values and the body."""
-    body = await _body(call, receive) if call.wants_body else None
+    Most answers are `(status, headers, body)` and nothing else: no object is made for them.
+    """
+    body = await _body(call, receive) if wants_body else None
     is_async, result = call.invoke(None, body)
     if is_async is None:
         raise _Misfit(body)
@@ -549,7 +560,7 @@ async def _quick(call: Call, receive: Receive) -> Answered:
         return await _answered(call, result)
     status, headers, whole, pieces = call.reply(result)
     if pieces is None:
-        return Answered(status, headers, whole or b"", None, None)
+        return status, headers, whole or b""
     return await _complete(status, headers, whole, pieces)
 
 

@@ -175,6 +175,11 @@ class Call:
         """Seconds until the head of the response has to be there."""
     def tell_route(self, scope: dict[str, Any]) -> None:
         """Put the route that is to be called into a scope: `route`, `endpoint`, `path_params`."""
+    def begin_quickly(self, scope: dict[str, Any]) -> tuple[bool, float | None] | None:
+        """Tell the route of an endpoint that does not take the request, and what it needs.
+
+        `(wants_body, request_timeout)`; None, and nothing told, for everything else.
+        """
     @property
     def mount(self) -> tuple[str, Callable[..., Any], dict[str, Any] | None]:
         """Prefix, application and own state of the mount that is to be called."""

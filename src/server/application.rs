@@ -49,6 +49,15 @@ impl Called {
         Self::Waiting(Box::pin(rest))
     }
 
+    /// The call whose answer is what `change` makes of this one's.
+    #[must_use]
+    pub fn map(self, change: impl FnOnce(Answer) -> Answer + 'static) -> Self {
+        match self {
+            Self::Answered(answer) => Self::Answered(change(answer)),
+            Self::Waiting(rest) => Self::waiting(async move { change(rest.await) }),
+        }
+    }
+
     /// Waits for the answer.
     pub async fn answer(self) -> Answer {
         match self {

@@ -11,7 +11,7 @@ use pyo3::types::PyDict;
 use super::decoded::Decoded;
 use super::file::blocking;
 use super::passage::Passage;
-use super::slots::{Overloaded, Slots};
+use super::slots::Slots;
 use super::{Native, Target, finish_answer, mounted, websocket};
 use crate::bridge::asgi::{self, AsgiApplication};
 use crate::bridge::reactor::Core as Reactor;
@@ -191,17 +191,15 @@ impl NativeApplication {
             }
             Decision::Mounted { id, limits, .. } => {
                 native.pipeline.tell_request_id(&ticket, &mut head.headers);
-                let app = Rc::clone(self);
-                Called::waiting(async move {
-                    let answer = match body_in {
-                        None => app.call_mount(id, limits, reactor, head, exchange).await,
-                        Some(body_in) => {
-                            let exchange = Decoded::new(exchange, body_in);
-                            app.call_mount(id, limits, reactor, head, exchange).await
-                        }
-                    };
-                    finish_answer(&app.native, &ticket, answer)
-                })
+                let finished = Arc::clone(native);
+                let called = match body_in {
+                    None => self.call_mount(id, limits, reactor, head, exchange),
+                    Some(body_in) => {
+                        let exchange = Decoded::new(exchange, body_in);
+                        self.call_mount(id, limits, reactor, head, exchange)
+                    }
+                };
+                called.map(move |answer| finish_answer(&finished, &ticket, answer))
             }
             Decision::Hooks => {
                 let limits = native.pipeline.limits();
@@ -223,29 +221,31 @@ impl NativeApplication {
 }
 
 impl NativeApplication {
-    async fn call_mount<E: Exchange>(
+    fn call_mount<E: Exchange>(
         &self,
         id: RouteId,
         limits: Limits,
         reactor: Rc<Reactor>,
         head: Head,
         exchange: E,
-    ) -> Answer {
+    ) -> Called {
         let Some(mount) = self.mount(id) else {
-            return Answer::Response(answer(&Problem::not_found()));
+            return Called::Answered(Answer::Response(answer(&Problem::not_found())));
         };
         // A WebSocket lasts; `max_connections` bounds those.
         let is_request = !exchange.capabilities().websocket;
-        let slot = match self.slots.as_ref().filter(|_| is_request) {
-            None => None,
-            Some(slots) => match slots.enter().await {
-                Ok(slot) => Some(slot),
-                Err(Overloaded) => return Answer::Response(overloaded()),
-            },
+        let Some(slots) = self.slots.clone().filter(|_| is_request) else {
+            return mounted::serve(mount, reactor, head, exchange, limits);
         };
-        let answer = mounted::serve(mount, reactor, head, exchange, limits).await;
-        drop(slot);
-        answer
+        Called::waiting(async move {
+            let Ok(slot) = slots.enter().await else {
+                return Answer::Response(overloaded());
+            };
+            let called = mounted::serve(mount, reactor, head, exchange, limits);
+            let answer = called.answer().await;
+            drop(slot);
+            answer
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
@@ -115,7 +116,28 @@ impl Call {
     }
 }
 
+fn tell_route(
+    scope: &Bound<'_, PyDict>,
+    endpoint: &Endpoint,
+    head: &Head,
+    spans: &PathSpans,
+) -> PyResult<()> {
+    let py = scope.py();
+    scope.set_item(intern!(py, "route"), &endpoint.route)?;
+    scope.set_item(intern!(py, "endpoint"), &endpoint.handler)?;
+    let params = path_params(py, head, &endpoint.names, spans)?;
+    scope.set_item(intern!(py, "path_params"), params)
+}
+
 impl Next {
+    /// The time limit, if an endpoint is to be called.
+    fn timeout_of_endpoint(&self) -> Option<Option<Duration>> {
+        match self {
+            Self::Handle(_, _, limits) => Some(limits.request_timeout),
+            _ => None,
+        }
+    }
+
     fn of<T>(decision: Decision<'_, T>) -> Self {
         match decision {
             Decision::Respond(response) => Self::Respond(Some(response.map(whole))),
@@ -210,12 +232,22 @@ impl Call {
 
     /// Puts the route that is to be called into a scope, where middleware looks for it.
     fn tell_route(&self, scope: &Bound<'_, PyDict>) -> PyResult<()> {
-        let py = scope.py();
+        self.handled(|endpoint, head, spans| tell_route(scope, endpoint, head, spans))
+    }
+
+    /// Whether an endpoint comes next that takes values and perhaps the body, but not the request:
+    /// its `(wants_body, request_timeout)`, else `None`. Then the scope is told the route too.
+    fn begin_quickly(&self, scope: &Bound<'_, PyDict>) -> PyResult<Option<(bool, Option<f64>)>> {
+        let seconds = match self.with(|inner| inner.next.timeout_of_endpoint()) {
+            Some(timeout) => timeout.map(|timeout| timeout.as_secs_f64()),
+            None => return Ok(None),
+        };
         self.handled(|endpoint, head, spans| {
-            scope.set_item(intern!(py, "route"), &endpoint.route)?;
-            scope.set_item(intern!(py, "endpoint"), &endpoint.handler)?;
-            let params = path_params(py, head, &endpoint.names, spans)?;
-            scope.set_item(intern!(py, "path_params"), params)
+            if endpoint.is_websocket || endpoint.wants_request() {
+                return Ok(None);
+            }
+            tell_route(scope, endpoint, head, spans)?;
+            Ok(Some((endpoint.body.is_some(), seconds)))
         })
     }
 

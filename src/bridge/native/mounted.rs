@@ -16,7 +16,7 @@ use crate::bridge::websocket::Settings;
 use crate::message::body::BodyError;
 use crate::message::head::{Endpoint, Head};
 use crate::pipeline::{BodyLimit, Limits, body_refusal};
-use crate::server::{Answer, Capabilities, Exchange};
+use crate::server::{Answer, Called, Capabilities, Exchange};
 
 /// An ASGI application below a prefix.
 pub(crate) struct Mount {
@@ -59,17 +59,15 @@ impl Mount {
 }
 
 /// Serves one request or WebSocket of a mounted application.
-pub(super) async fn serve<E: Exchange>(
+pub(super) fn serve<E: Exchange>(
     mount: Rc<AsgiApplication>,
     reactor: Rc<Reactor>,
     head: Head,
     exchange: E,
     limits: Limits,
-) -> Answer {
+) -> Called {
     if exchange.capabilities().websocket {
-        return asgi::serve(mount, reactor, head, exchange, None)
-            .answer()
-            .await;
+        return asgi::serve(mount, reactor, head, exchange, None);
     }
     let refused = Rc::new(Cell::new(None));
     let exchange = Limited {
@@ -77,14 +75,12 @@ pub(super) async fn serve<E: Exchange>(
         limit: BodyLimit::new(limits.max_body_bytes),
         refused: Rc::clone(&refused),
     };
-    let answer = asgi::serve(mount, reactor, head, exchange, limits.request_timeout)
-        .answer()
-        .await;
+    let called = asgi::serve(mount, reactor, head, exchange, limits.request_timeout);
     // The application heard a disconnect; the client is told why.
-    match refused.get().and_then(body_refusal) {
+    called.map(move |answer| match refused.get().and_then(body_refusal) {
         Some(refusal) => Answer::Response(refusal),
         None => answer,
-    }
+    })
 }
 
 /// An exchange whose body may not be longer than its limit.

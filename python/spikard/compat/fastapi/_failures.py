@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from spikard._failures import Failures, debug_page, log_failure
 from spikard.compat.fastapi._extraction import RefusedRequest
@@ -19,7 +19,7 @@ from spikard.exceptions import WebSocketDisconnect
 from spikard.responses import JSONResponse, PlainTextResponse, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from spikard.datastructures import Request
     from spikard.websockets import WebSocket
@@ -49,6 +49,20 @@ class FastAPIFailures(Failures):
             if handler is not None and is_general:
                 _escape(exc)  # what a handler of any exception takes still counts as unhandled
         return super().__call__(request, exc)
+
+    def _find(self, exc: Exception) -> tuple[Callable[..., Any] | None, bool]:
+        if not isinstance(exc, self._answers):
+            return super()._find(exc)
+        # Starlette's handlers of `Exception` and 500 stand outside of those that answer these.
+        own = type(exc).__mro__[: type(exc).__mro__.index(Exception)]
+        keys: list[Any] = list(own)
+        if isinstance(exc, HTTPException) and exc.status_code != 500:
+            keys.insert(0, exc.status_code)
+        for table in self._handlers:
+            for key in keys:
+                if key in table:
+                    return table[key], False
+        return None, False
 
     def _default(self, request: Request, exc: Exception, *, logged: bool = False) -> Response:
         if isinstance(exc, RequestValidationError):

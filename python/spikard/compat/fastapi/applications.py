@@ -5,11 +5,8 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 from urllib.parse import quote
-
-import msgspec
 
 from spikard._merge import merge_document
 from spikard._middleware import Middleware
@@ -272,32 +269,6 @@ class FastAPI(Decorators, Spikard):
     def add_exception_handler(self, key: Any, handler: Callable[..., Any]) -> None:
         """Register a handler for an exception class or a status."""
         self.exception_handler(key)(handler)
-
-    def exception_handler(self, key: Any) -> Callable[[F], F]:
-        """Register ``handler(request, exc)``; that of `HTTPException` takes 404 and 405 too."""
-        takes_status = key in (404, 405) or (
-            isinstance(key, type) and issubclass(HTTPException, key) and key is not Exception
-        )
-        if takes_status and self._unmatched not in self.hooks["on_response"]:
-            self.hooks["on_response"].append(self._unmatched)
-        self._thaw()
-        return super().exception_handler(key)
-
-    async def _unmatched(self, request: Request, _: Any, response: Response) -> Response:
-        """Let the handlers answer what no route takes: the server's own documents are those."""
-        headers = response.headers
-        if headers.get("content-type") != "application/problem+json":
-            return response
-        document = msgspec.json.decode(response.body or b"{}")
-        allow = headers.get("allow")
-        exc = HTTPException(
-            response.status_code,
-            document.get("detail"),
-            None if allow is None else {"allow": allow},
-        )
-        answer = self.failures()(request, exc)
-        made: Response = await answer if inspect.isawaitable(answer) else answer
-        return made
 
     # The frozen form
 
