@@ -186,9 +186,6 @@ class Call:
     @property
     def wants_body(self) -> bool:
         """Whether the endpoint wants the whole body before it is called."""
-    @property
-    def wants_request(self) -> bool:
-        """Whether the endpoint takes the request itself."""
     def overload(self) -> None:
         """Answer with 503: too many handlers run already."""
     def time_out(self) -> None:

@@ -31,6 +31,7 @@ class Watch:
 
     def __init__(self) -> None:
         self.words: list[str] = []
+        self.waits = threading.Event()
         self.over = threading.Event()
         self.release = threading.Event()
 
@@ -38,14 +39,20 @@ class Watch:
         self.words.append(word)
         self.over.set()
 
+    async def for_ever(self) -> None:
+        self.waits.set()
+        await asyncio.Event().wait()
+
     async def released(self) -> None:
+        self.waits.set()
         await asyncio.to_thread(self.release.wait, PATIENCE)
 
 
-def leave(client: Any, path: str = "/") -> None:
-    """Ask, read the first piece, go, and come back when the server has seen that."""
-    with client.stream("GET", path) as response:
+def leave(client: Any, watch: Watch) -> None:
+    """Ask, go once the application waits, and come back when the server has seen that."""
+    with client.stream("GET", "/") as response:
         assert next(response.iter_raw())
+        assert watch.waits.wait(PATIENCE)
     seen(client)
 
 
@@ -59,7 +66,7 @@ def starlette(watch: Watch) -> Any:
     async def idle() -> AsyncIterator[str]:
         try:
             yield "first"
-            await asyncio.Event().wait()
+            await watch.for_ever()
         finally:
             watch.end("left")
 
@@ -76,7 +83,7 @@ def sse(watch: Watch) -> Any:
     async def events() -> AsyncIterator[dict[str, int]]:
         try:
             yield {"n": 1}
-            await asyncio.Event().wait()
+            await watch.for_ever()
         finally:
             watch.end("left")
 
@@ -99,7 +106,7 @@ def hooked(watch: Watch) -> Any:
 def test_stream_that_waits_ends_with_its_client(make, caplog):
     watch = Watch()
     with our_server(make(watch), ON) as client:
-        leave(client)
+        leave(client, watch)
         assert watch.over.wait(PATIENCE)
     assert watch.words == ["left"]
     assert not [record for record in caplog.records if record.name == "spikard.error"]
@@ -118,6 +125,7 @@ def test_stream_ends_with_its_client_beside_another_loop():
             client.stream("GET", url) as response,
         ):
             await anext(response.aiter_raw())
+            assert await asyncio.to_thread(watch.waits.wait, PATIENCE)
         is_over = await asyncio.to_thread(watch.over.wait, PATIENCE)
         serving.cancel()
         await asyncio.wait([serving])
@@ -170,7 +178,7 @@ async def whole(send: Any) -> None:
 def test_only_a_stream_is_cancelled_and_only_if_asked(config, begins, word):
     watch = Watch()
     with our_server(watching(watch, begins, lambda _: watch.released()), config) as client:
-        leave(client)
+        leave(client, watch)
         if word == "cancelled":
             assert watch.over.wait(PATIENCE)
         watch.release.set()
@@ -207,13 +215,14 @@ def test_application_that_listens_is_told_and_may_take_its_time():
     watch = Watch()
 
     async def listens(receive: Any) -> None:
+        watch.waits.set()
         while (await receive())["type"] != "http.disconnect":
             pass
         watch.words.append("told")
         await watch.released()
 
     with our_server(watching(watch, stream, listens), ON) as client:
-        leave(client)
+        leave(client, watch)
         watch.release.set()
         assert watch.over.wait(PATIENCE)
     assert watch.words == ["told", "went on"]
@@ -231,6 +240,7 @@ def test_send_that_waits_for_room_raises_and_is_not_cancelled():
         await send(START)
         try:
             while True:
+                watch.waits.set()
                 await send(big)
         except OSError:
             watch.end("raised")
@@ -238,6 +248,6 @@ def test_send_that_waits_for_room_raises_and_is_not_cancelled():
             watch.end("cancelled")
 
     with our_server(app, ON) as client:
-        leave(client)
+        leave(client, watch)
         assert watch.over.wait(PATIENCE)
     assert watch.words == ["raised"]

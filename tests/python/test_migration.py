@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +50,51 @@ def test_service_does_the_same_after_each_step(step):
             assert client.get("/health").json() == {"status": "ok"}
         if step in ("before", "step2_mount"):
             assert client.get("/openapi.json").json()["info"]["title"] == "Orders"
+
+
+def commands() -> list[str]:
+    """Return the commands of the pages that start a server, without their comments."""
+    found: list[str] = []
+    for page in ("migration.md", "migration-litestar.md", "migration-robyn.md"):
+        text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+        blocks = "".join(re.findall(r"```console\n(.*?)```", text, re.DOTALL))
+        lines = [*blocks.splitlines(), *re.findall(r"`((?:spikard|uvicorn) \S[^`]*)`", text)]
+        found += [line.partition("#")[0].strip() for line in lines]
+    return [each for each in found if re.match(r"(spikard|uvicorn) (before|step\w+):app", each)]
+
+
+def test_pages_have_commands():
+    assert len(commands()) >= 4
+
+
+@pytest.mark.parametrize("command", commands())
+@pytest.mark.timeout(120)  # workers that import FastAPI, on a machine that may be busy
+def test_command_of_a_page_serves(command):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    local = re.sub(r"--port \d+|--host \S+", "", command).replace("--workers 4", "--workers 2")
+    program, *words = local.split()
+    arguments = [sys.executable, "-m", program, *words, "--port", str(port)]
+    said = re.compile(r"serving on|Application startup complete")
+    with subprocess.Popen(
+        arguments, cwd=EXAMPLES, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr
+        try:
+            lines = []
+            for line in process.stderr:
+                lines.append(line)
+                if said.search(line):
+                    break
+            else:
+                pytest.fail("".join(lines))
+            answer = httpx.get(f"http://127.0.0.1:{port}/openapi.json", timeout=PATIENCE)
+            assert answer.status_code in (200, 404)
+            process.send_signal(signal.SIGTERM)
+            process.stderr.read()
+            process.wait(PATIENCE)
+        finally:
+            process.kill()
 
 
 def test_moved_route_answers_itself_and_the_others_from_the_mount():

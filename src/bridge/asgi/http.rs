@@ -58,6 +58,9 @@ struct Cycle {
     task: RefCell<Option<Py<PyAny>>>,
     /// There is a time limit, or an abandoned stream is cancelled.
     is_cancellable: bool,
+    /// The application has been told that the peer has gone.
+    is_told: Cell<bool>,
+    key: Cell<Option<Key>>,
 }
 
 /// Serves one request. At the time limit its application is cancelled, and the answer is 408.
@@ -90,6 +93,8 @@ pub(in crate::bridge) fn serve<E: Exchange>(
         gone: Cell::new(false),
         task: RefCell::new(None),
         is_cancellable: limit.is_some() || app_cancels,
+        is_told: Cell::new(false),
+        key: Cell::new(None),
     });
     cycle.start(head, capabilities);
     cycle.is_starting.set(false);
@@ -148,6 +153,7 @@ impl Cycle {
     fn start(self: &Rc<Self>, head: &Head, capabilities: crate::server::Capabilities) {
         Python::attach(|py| {
             let key = CYCLES.with(|cycles| cycles.add(Rc::clone(self)));
+            self.key.set(Some(key));
             let coroutine = match self.coroutine(py, key, head, capabilities) {
                 Ok(Some(coroutine)) => coroutine,
                 Ok(None) => {
@@ -261,6 +267,7 @@ impl Cycle {
 
     fn receive<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         if self.is_over() {
+            self.is_told.set(true);
             return awaitable::ready(disconnect(py)?.as_any());
         }
         if !self.body_given.get() {
@@ -311,6 +318,7 @@ impl Cycle {
         let py = event.py();
         let (event, file) = event::http(event)?;
         if self.gone.get() && !self.responder.borrow().is_complete() {
+            self.is_told.set(true);
             return Err(errors::client_disconnected(py));
         }
         let mut responder = self.responder.borrow_mut();
@@ -426,13 +434,25 @@ impl Driven for Cycle {
             let is_abandoned = self.app.cancels_abandoned && self.is_abandoned(py);
             self.tell_receivers(py);
             if is_abandoned {
-                self.cancel();
+                self.look_later(py);
             }
         });
     }
 }
 
 impl Cycle {
+    /// Cancels the application unless it hears of its peer in the step that it may be about to take.
+    fn look_later(&self, py: Python<'_>) {
+        let Some(key) = self.key.get() else { return };
+        let event_loop = self.core.event_loop.bind(py);
+        let asked = Bound::new(py, Look { key })
+            .and_then(|look| event_loop.call_method1(intern!(py, "call_soon"), (look,)));
+        if let Err(error) = asked {
+            self.app.log_exception(py, &error);
+        }
+        self.core.after_step(py);
+    }
+
     /// Whether a response has begun, is not complete, and the application waits for something else
     /// than the connection: it would never hear that the peer has gone.
     fn is_abandoned(&self, py: Python<'_>) -> bool {
@@ -513,6 +533,22 @@ fn disconnect(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let event = PyDict::new(py);
     event.set_item(intern!(py, "type"), intern!(py, "http.disconnect"))?;
     Ok(event)
+}
+
+/// Looks whether the application of one request still waits for a peer that has gone.
+#[pyclass(frozen)]
+struct Look {
+    key: Key,
+}
+
+#[pymethods]
+impl Look {
+    fn __call__(&self) {
+        let cycle = CYCLES.with(|cycles| cycles.thing(self.key));
+        if let Some(cycle) = cycle.filter(|cycle| !cycle.is_told.get()) {
+            cycle.cancel();
+        }
+    }
 }
 
 /// ASGI's `receive` of one request.

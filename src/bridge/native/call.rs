@@ -275,12 +275,6 @@ impl Call {
         self.handled(|endpoint, _, _| Ok(endpoint.body.is_some()))
     }
 
-    /// Whether the endpoint takes the request itself.
-    #[getter]
-    fn wants_request(&self) -> PyResult<bool> {
-        self.handled(|endpoint, _, _| Ok(endpoint.wants_request()))
-    }
-
     /// Gives up on the endpoint: as many requests run and wait as may.
     fn overload(&self) {
         self.with(|inner| inner.next = Next::Respond(Some(overloaded().map(whole))));

@@ -8,6 +8,7 @@ import fastapi
 import fastapi.routing
 import pytest
 
+import spikard
 from spikard.compat.fastapi import (
     APIRouter,
     Depends,
@@ -20,6 +21,7 @@ from spikard.compat.fastapi import (
 )
 from spikard.compat.fastapi.middleware.cors import CORSMiddleware
 from spikard.compat.fastapi.middleware.trustedhost import TrustedHostMiddleware
+from spikard.compat.fastapi.params import MarkerKeywords
 from spikard.compat.fastapi.requests import HTTPConnection
 from spikard.compat.fastapi.routing import OPTIONS
 from spikard.compat.fastapi.sse import ServerSentEvent
@@ -130,10 +132,8 @@ def test_keywords_of_decorators_are_here() -> None:
 
 @pytest.mark.parametrize("name", ["Body", "Cookie", "File", "Form", "Header", "Path", "Query"])
 def test_keywords_of_markers_are_here(name: str) -> None:
-    real = inspect.signature(getattr(fastapi, name)).parameters
-    ours = importlib.import_module("spikard.compat.fastapi.params")
-    missing = set(real) - set(inspect.signature(getattr(ours, name)).parameters)
-    assert missing == set()
+    real = set(inspect.signature(getattr(fastapi, name)).parameters) - {"default", "extra"}
+    assert real <= set(MarkerKeywords.__annotations__)
 
 
 MISSING_ATTRIBUTES = {
@@ -369,3 +369,17 @@ def test_plain_parameters_stay_with_the_server() -> None:
     ]
     assert spec.call is handler
     assert spec.simple
+
+
+def test_markers_of_spikard_keep_their_constraints() -> None:
+    app = FastAPI()
+
+    @app.get("/")
+    async def handler(size: Annotated[int, spikard.Query(ge=3, description="Of it")]) -> int:
+        return size
+
+    client = TestClient(app)
+    assert client.get("/?size=3").json() == 3
+    assert client.get("/?size=2").json()["detail"][0]["type"] == "greater_than_equal"
+    (parameter,) = app.openapi()["paths"]["/"]["get"]["parameters"]
+    assert (parameter["schema"]["minimum"], parameter["description"]) == (3, "Of it")

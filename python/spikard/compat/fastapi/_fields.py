@@ -16,11 +16,13 @@ import pydantic
 from spikard._codecs import Codec, pydantic_annotation
 from spikard._signature import MISSING, Parameter
 from spikard.compat.fastapi.datastructures import UploadFile
+from spikard.compat.fastapi.params import FieldMarker
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
     from spikard._violations import Error, Loc
+    from spikard.params import Marker
 
 __all__ = [
     "ABSENT",
@@ -149,7 +151,7 @@ class Field:
             TypeError: Pydantic cannot validate the type.
         """
         marker = parameter.marker
-        said: dict[str, Any] = dict(getattr(marker, "said", ()))
+        said = _said(marker)
         if source != "path":
             said.update(_default(parameter))
         info: FieldInfo = pydantic.Field(**said)
@@ -168,6 +170,15 @@ class Field:
         except pydantic.errors.PydanticUserError as exc:
             raise TypeError(str(exc).partition("\n")[0]) from exc
 
+    @property
+    def media_type(self) -> str:
+        """What the documentation says of a body with this field."""
+        given: str | None = getattr(self.marker, "media_type", None)
+        if given is not None:
+            return given
+        is_form = self.source == "form"
+        return "application/x-www-form-urlencoded" if is_form else "application/json"
+
     def default(self) -> Any:
         """Return the value of a request that brings none."""
         return copy.deepcopy(self.info.get_default(call_default_factory=True))
@@ -181,6 +192,16 @@ class Field:
                 {**error, "loc": (*loc, *error["loc"])} for error in exc.errors(include_url=False)
             )
             return None
+
+
+def _said(marker: Marker | None) -> dict[str, Any]:
+    """Return what a marker says to Pydantic: FastAPI's, or one of Spikard's own."""
+    if marker is None:
+        return {}
+    if isinstance(marker, FieldMarker):
+        return dict(marker.said)
+    words = {name: getattr(marker, name) for name in ("title", "description", "examples")}
+    return {**marker.constraints, **{name: word for name, word in words.items() if word}}
 
 
 def _default(parameter: Parameter) -> dict[str, Any]:

@@ -6,12 +6,14 @@ needs beside the type is what it has `said`.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from spikard import di, params
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from typing_extensions import Unpack
 
 __all__ = [
     "Body",
@@ -27,41 +29,12 @@ __all__ = [
 
 Undefined: Any = object()
 
-_SAID_TO_PYDANTIC = (
-    "title",
-    "description",
-    "gt",
-    "ge",
-    "lt",
-    "le",
-    "min_length",
-    "max_length",
-    "pattern",
-    "discriminator",
-    "strict",
-    "multiple_of",
-    "allow_inf_nan",
-    "max_digits",
-    "decimal_places",
-    "examples",
-    "json_schema_extra",
-    "validate_default",
-    "union_mode",
-    "fail_fast",
-)
 
+class PydanticKeywords(TypedDict, total=False):
+    """What a marker says to Pydantic beside the type, in Pydantic's words.
 
-class FieldMarker(params.Marker):
-    """What FastAPI's markers share.
-
-    Args:
-        default: Used when the request has no value; ``...`` or nothing: required.
-        default_factory: Called for a default instead.
-        alias: The name on the wire; default the parameter's.
-        alias_priority: Accepted; of models' fields.
-        validation_alias: Over `alias`.
-        serialization_alias: Accepted; requests are not serialised.
-        title: For the documentation, as the next ones.
+    Attributes:
+        title: For the documentation, as `description` and `examples`.
         description: Shown beside the parameter.
         gt: Greater than, as ``ge``, ``lt``, ``le`` and ``multiple_of`` for numbers.
         ge: At least.
@@ -69,8 +42,7 @@ class FieldMarker(params.Marker):
         le: At most.
         min_length: Of strings and lists.
         max_length: Of strings and lists.
-        pattern: A regular expression; ``regex`` is its old name.
-        regex: See `pattern`.
+        pattern: A regular expression.
         discriminator: The member that tells the models of a union apart.
         strict: No conversion from other types.
         multiple_of: The number must be a multiple of this.
@@ -78,127 +50,123 @@ class FieldMarker(params.Marker):
         max_digits: Of decimals.
         decimal_places: Of decimals.
         examples: Of JSON Schema.
-        example: Of OpenAPI 3.0.
-        openapi_examples: Of OpenAPI: name → example object.
-        deprecated: Marked so in the documentation.
-        include_in_schema: Whether the documentation shows it.
         json_schema_extra: Further members of the schema.
         validate_default: Accepted; defaults are trusted.
         union_mode: How the member of a union is chosen, ``smart`` or ``left_to_right``.
         fail_fast: Stop at the first item of a list that does not fit.
+        deprecated: Marked so in the documentation.
+    """
+
+    title: str | None
+    description: str | None
+    gt: float | None
+    ge: float | None
+    lt: float | None
+    le: float | None
+    min_length: int | None
+    max_length: int | None
+    pattern: str | None
+    discriminator: str | None
+    strict: bool | None
+    multiple_of: float | None
+    allow_inf_nan: bool | None
+    max_digits: int | None
+    decimal_places: int | None
+    examples: Sequence[Any] | None
+    json_schema_extra: dict[str, Any] | None
+    validate_default: bool | None
+    union_mode: str | None
+    fail_fast: bool | None
+    deprecated: bool | str | None
+
+
+class MarkerKeywords(PydanticKeywords, total=False):
+    """The keywords of FastAPI's markers.
+
+    Attributes:
+        default_factory: Called for a default instead.
+        alias: The name on the wire; default the parameter's.
+        alias_priority: Accepted; of models' fields.
+        validation_alias: Over `alias`.
+        serialization_alias: Accepted; requests are not serialised.
+        regex: The old name of `pattern`.
+        example: Of OpenAPI 3.0.
+        openapi_examples: Of OpenAPI: name → example object.
+        include_in_schema: Whether the documentation shows it.
         embed: Body only: expect ``{"name": value}`` even for a single body parameter.
         media_type: Body only: what the documentation says.
         convert_underscores: Header only: ``user_agent`` is ``user-agent``.
+    """
+
+    default_factory: Callable[[], Any] | None
+    alias: str | None
+    alias_priority: int | None
+    validation_alias: str | None
+    serialization_alias: str | None
+    regex: str | None
+    example: Any
+    openapi_examples: dict[str, Any] | None
+    include_in_schema: bool
+    embed: bool | None
+    media_type: str | None
+    convert_underscores: bool
+
+
+class FieldMarker(params.Marker):
+    """What FastAPI's markers share.
+
+    Args:
+        default: Used when the request has no value; ``...`` or nothing: required.
+        given: See `MarkerKeywords`.
+
+    Raises:
+        TypeError: A keyword is unknown.
     """
 
     __slots__ = ("convert_underscores", "example", "openapi_examples", "said")
 
     media: str | None = None
 
-    def __init__(
-        self,
-        default: Any = ...,
-        *,
-        default_factory: Callable[[], Any] | None = None,
-        alias: str | None = None,
-        alias_priority: int | None = None,
-        validation_alias: str | None = None,
-        serialization_alias: str | None = None,
-        title: str | None = None,
-        description: str | None = None,
-        gt: float | None = None,
-        ge: float | None = None,
-        lt: float | None = None,
-        le: float | None = None,
-        min_length: int | None = None,
-        max_length: int | None = None,
-        pattern: str | None = None,
-        regex: str | None = None,
-        discriminator: str | None = None,
-        strict: bool | None = None,
-        multiple_of: float | None = None,
-        allow_inf_nan: bool | None = None,
-        max_digits: int | None = None,
-        decimal_places: int | None = None,
-        examples: Sequence[Any] | None = None,
-        example: Any = Undefined,
-        openapi_examples: dict[str, Any] | None = None,
-        deprecated: bool | str | None = None,
-        include_in_schema: bool = True,
-        json_schema_extra: dict[str, Any] | None = None,
-        validate_default: bool | None = None,
-        union_mode: str | None = None,
-        fail_fast: bool | None = None,
-        embed: bool | None = None,
-        media_type: str | None = None,
-        convert_underscores: bool = True,
-    ) -> None:
+    def __init__(self, default: Any = ..., **given: Unpack[MarkerKeywords]) -> None:
+        unknown = given.keys() - _KEYWORDS
+        if unknown:
+            name = type(self).__name__
+            raise TypeError(f"{name}() got an unexpected keyword argument {min(unknown)!r}")
         super().__init__(
             default,
-            default_factory=default_factory,
-            alias=validation_alias or alias,
-            title=title,
-            description=description,
-            examples=examples,
-            deprecated=bool(deprecated),
-            include_in_schema=include_in_schema,
-            embed=bool(embed),
-            media_type=media_type or self.media,
+            default_factory=given.get("default_factory"),
+            alias=given.get("validation_alias") or given.get("alias"),
+            title=given.get("title"),
+            description=given.get("description"),
+            examples=given.get("examples"),
+            deprecated=bool(given.get("deprecated")),
+            include_in_schema=given.get("include_in_schema", True),
+            embed=bool(given.get("embed")),
+            media_type=given.get("media_type") or self.media,
         )
-        del alias_priority, serialization_alias  # of models' fields
-        pattern = pattern if pattern is not None else regex
-        said = locals()
-        given = {name: said[name] for name in _SAID_TO_PYDANTIC if said[name] is not None}
-        if deprecated:
-            given["deprecated"] = deprecated
-        self.said: dict[str, Any] = given
-        self.example = example
-        self.openapi_examples = openapi_examples
-        self.convert_underscores = convert_underscores
+        said: dict[str, Any] = {
+            name: value
+            for name, value in given.items()
+            if name in PydanticKeywords.__annotations__ and value is not None
+        }
+        if given.get("regex") is not None:
+            said.setdefault("pattern", given.get("regex"))
+        if not said.get("deprecated"):
+            said.pop("deprecated", None)
+        self.said = said
+        self.example: Any = given.get("example", Undefined)
+        self.openapi_examples = given.get("openapi_examples")
+        self.convert_underscores = given.get("convert_underscores", True)
+
+
+_KEYWORDS = frozenset(MarkerKeywords.__annotations__)
 
 
 if TYPE_CHECKING:
     # A marker may be the default of a parameter of any type.
 
     class _Marks(Protocol):
-        def __call__(
-            self,
-            default: Any = ...,
-            *,
-            default_factory: Callable[[], Any] | None = None,
-            alias: str | None = None,
-            alias_priority: int | None = None,
-            validation_alias: str | None = None,
-            serialization_alias: str | None = None,
-            title: str | None = None,
-            description: str | None = None,
-            gt: float | None = None,
-            ge: float | None = None,
-            lt: float | None = None,
-            le: float | None = None,
-            min_length: int | None = None,
-            max_length: int | None = None,
-            pattern: str | None = None,
-            regex: str | None = None,
-            discriminator: str | None = None,
-            strict: bool | None = None,
-            multiple_of: float | None = None,
-            allow_inf_nan: bool | None = None,
-            max_digits: int | None = None,
-            decimal_places: int | None = None,
-            examples: Sequence[Any] | None = None,
-            example: Any = Undefined,
-            openapi_examples: dict[str, Any] | None = None,
-            deprecated: bool | str | None = None,
-            include_in_schema: bool = True,
-            json_schema_extra: dict[str, Any] | None = None,
-            validate_default: bool | None = None,
-            union_mode: str | None = None,
-            fail_fast: bool | None = None,
-            embed: bool | None = None,
-            media_type: str | None = None,
-            convert_underscores: bool = True,
-        ) -> Any: ...
+        def __call__(self, default: Any = ..., **given: Unpack[MarkerKeywords]) -> Any: ...
 
     Path: _Marks
     Query: _Marks

@@ -388,14 +388,11 @@ def _media_of(body: BodyCodec) -> str:
     if any(field.source == "file" for field in body.fields):
         return "multipart/form-data"
     if body.is_form:
-        given = {field.marker.media_type for field in body.fields if field.source == "form"}
+        given = {field.media_type for field in body.fields if field.source == "form"}
         if "multipart/form-data" in given:
             return "multipart/form-data"
         return given.pop() if len(given) == 1 else "application/x-www-form-urlencoded"
-    given = {
-        field.marker.media_type if field.marker is not None else "application/json"
-        for field in body.fields
-    }
+    given = {field.media_type for field in body.fields}
     return given.pop() if len(given) == 1 else "application/json"
 
 

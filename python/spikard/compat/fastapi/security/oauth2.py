@@ -33,23 +33,7 @@ class OAuth2PasswordRequestForm(security.OAuth2PasswordRequestForm):
         )
 
 
-class OAuth2PasswordRequestFormStrict(OAuth2PasswordRequestForm):
-    """As `OAuth2PasswordRequestForm`, with the ``grant_type`` that the RFC asks for."""
-
-    def __init__(
-        self,
-        grant_type: Annotated[str, Form(pattern="^password$")],
-        username: Annotated[str, Form()],
-        password: Annotated[str, Form()],
-        scope: Annotated[str, Form()] = "",
-        client_id: Annotated[str | None, Form()] = None,
-        client_secret: Annotated[str | None, Form()] = None,
-    ) -> None:
-        super().__init__(
-            grant_type=grant_type,
-            username=username,
-            password=password,
-            scope=scope,
-            client_id=client_id,
-            client_secret=client_secret,
-        )
+class OAuth2PasswordRequestFormStrict(
+    security.OAuth2PasswordRequestFormStrict, OAuth2PasswordRequestForm
+):
+    """See `spikard.security.OAuth2PasswordRequestFormStrict`."""
