@@ -4,7 +4,6 @@ use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
@@ -130,10 +129,10 @@ fn tell_route(
 }
 
 impl Next {
-    /// The time limit, if an endpoint is to be called.
-    fn timeout_of_endpoint(&self) -> Option<Option<Duration>> {
+    /// The limits in force, if an endpoint is to be called.
+    fn limits_of_endpoint(&self) -> Option<Limits> {
         match self {
-            Self::Handle(_, _, limits) => Some(limits.request_timeout),
+            Self::Handle(_, _, limits) => Some(*limits),
             _ => None,
         }
     }
@@ -238,10 +237,10 @@ impl Call {
     /// Whether an endpoint comes next that takes values and perhaps the body, but not the request:
     /// its `(wants_body, request_timeout)`, else `None`. Then the scope is told the route too.
     fn begin_quickly(&self, scope: &Bound<'_, PyDict>) -> PyResult<Option<(bool, Option<f64>)>> {
-        let seconds = match self.with(|inner| inner.next.timeout_of_endpoint()) {
-            Some(timeout) => timeout.map(|timeout| timeout.as_secs_f64()),
-            None => return Ok(None),
+        let Some(limits) = self.with(|inner| inner.next.limits_of_endpoint()) else {
+            return Ok(None);
         };
+        let seconds = limits.request_timeout.map(|limit| limit.as_secs_f64());
         self.handled(|endpoint, head, spans| {
             if endpoint.is_websocket || endpoint.wants_request() {
                 return Ok(None);
