@@ -456,14 +456,14 @@ async def answer(running: Running, head: RequestHead, exchange: AsgiExchange) ->
             raise RuntimeError("a mounted application answers by itself")  # noqa: TRY301
         return await _answered(call, response)
     except BaseException as error:
-        if _is_meant_for_this_task(error):
+        if is_meant_for_this_task(error):
             raise
         # What nothing of the application's has answered: also an exit ends no more than a request.
         log_failure(error)
         return await _answered(call, problem(500))
 
 
-def _is_meant_for_this_task(error: BaseException) -> bool:
+def is_meant_for_this_task(error: BaseException) -> bool:
     """Return whether somebody outside of a request wants its task to end."""
     if isinstance(error, KeyboardInterrupt):
         return threading.current_thread() is threading.main_thread()

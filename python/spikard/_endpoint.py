@@ -451,15 +451,35 @@ class _Chain:
 async def _gather(*coroutines: Any) -> list[Any]:
     import asyncio
 
-    tasks = [asyncio.ensure_future(each) for each in coroutines]
+    tasks = [asyncio.ensure_future(_held(each)) for each in coroutines]
     try:
-        return await asyncio.gather(*tasks)
+        values = await asyncio.gather(*tasks)
     except BaseException:
         # gather leaves the others running; a request's tasks must not outlive it.
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         raise
+    for value in values:
+        if type(value) is _Exit:
+            raise value.reason
+    return values
+
+
+class _Exit:
+    """What a task must not raise: the event loop would take it for its own end."""
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: BaseException) -> None:
+        self.reason = reason
+
+
+async def _held(coroutine: Any) -> Any:
+    try:
+        return await coroutine
+    except (SystemExit, KeyboardInterrupt, GeneratorExit) as exc:
+        return _Exit(exc)
 
 
 async def _end(early: list[Any], opened: list[Any]) -> None:
@@ -507,13 +527,21 @@ class _Teardown:
         self.earlier = earlier
 
     async def __call__(self) -> None:
+        failure: BaseException | None = None
         if self.earlier is not None:
             try:
                 await self.earlier()
             except Exception:
                 _log.exception("background work raised")
+            except BaseException as exc:  # what was opened is closed all the same
+                failure = exc
         while self._opened:
-            await close_generator(self._opened.pop(), self._exception)
+            try:
+                await close_generator(self._opened.pop(), self._exception)
+            except BaseException as exc:  # noqa: PERF203  # the others are closed all the same
+                failure = failure or exc
+        if failure is not None:
+            raise failure
 
 
 async def close_generator(generator: Any, exc: BaseException | None) -> None:

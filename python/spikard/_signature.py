@@ -109,7 +109,7 @@ def read_signature(function: Callable[..., Any], role: str = "handler") -> Signa
     except (TypeError, ValueError):
         # Some builtins and extension classes have no signature: nothing to inject.
         return Signature(owner, function, ())
-    hints = _hints(function, owner)
+    hints = _hints(function, owner, wants_return=role != "dependency")
     found: list[Parameter] = []
     takes_kwargs = False
     fixed = _fixed(function)
@@ -244,7 +244,9 @@ def constrain(annotation: Any, constraints: dict[str, Any]) -> Any:
     return Annotated[annotation, msgspec.Meta(**constraints)]
 
 
-def _hints(function: Callable[..., Any], owner: str) -> dict[str, Any]:
+def _hints(
+    function: Callable[..., Any], owner: str, *, wants_return: bool = True
+) -> dict[str, Any]:
     target: Any = function
     while isinstance(target, functools.partial):
         target = target.func
@@ -253,13 +255,18 @@ def _hints(function: Callable[..., Any], owner: str) -> dict[str, Any]:
     elif not inspect.isroutine(target):
         target = getattr(type(target), "__call__", target)  # noqa: B004 - the function itself
     target = inspect.unwrap(target)
+    names = getattr(target, "__globals__", None)
+    if not wants_return and names is not None and "return" in target.__annotations__:
+        # What a factory says it returns is for type checkers, and may be imported for them alone.
+        asked = {name: each for name, each in target.__annotations__.items() if name != "return"}
+        target = types.SimpleNamespace(__annotations__=asked)
     try:
-        return typing.get_type_hints(target, include_extras=True)
+        return typing.get_type_hints(target, names, include_extras=True)
     except NameError as first:
         # `from __future__ import annotations` and types local to a function: look where
         # the handler was defined, which is where it is being registered.
         try:
-            return typing.get_type_hints(target, localns=_callers_names(), include_extras=True)
+            return typing.get_type_hints(target, names, _callers_names(), include_extras=True)
         except Exception:
             raise RegistrationError(f"{owner}: {first}") from first
     except AttributeError:

@@ -520,6 +520,20 @@ def test_only_plain_functions_are_sent_to_a_thread(factory):
         Provide(factory, sync_to_thread=True)
 
 
+def test_what_a_factory_returns_may_be_known_to_type_checkers_alone(door):
+    def make() -> OnlyForTypeCheckers:  # type: ignore[name-defined]  # noqa: F821
+        return "made"
+
+    app = Spikard()
+    app.provide("thing", make)
+
+    @app.get("/")
+    async def handler(thing: Any) -> Any:
+        return thing
+
+    assert door(app).get("/").json() == "made"
+
+
 @pytest.mark.parametrize("wrong", [3, "text", None])
 def test_provide_needs_a_callable(wrong):
     with pytest.raises(TypeError, match="callable"):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import collections
 import logging
-import sys
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 from tests.python.doors import DOORS, under_uvicorn
 
 from spikard import (
     BackgroundTasks,
+    Depends,
     FileResponse,
     HTTPException,
     Provide,
@@ -21,6 +21,9 @@ from spikard import (
     StreamingResponse,
 )
 from spikard.testing import TestClient
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 SECRET = "secret-text"
 
@@ -275,12 +278,68 @@ def test_background_work_that_exits_or_stops_ends_alone(door, caplog):
     assert "StopIteration" in caplog.text
 
 
-def test_a_task_that_exits_does_not_stop_the_test_client():
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize(
+    "reason", [ValueError, Base, SystemExit, asyncio.CancelledError, GeneratorExit, StopIteration]
+)
+def test_teardown_that_raises_anything_leaves_no_other_open(reason, door):
+    app = Spikard()
+    closed: list[str] = []
+
+    async def outer() -> AsyncIterator[str]:
+        yield "outer"
+        closed.append("outer")
+
+    async def inner(below: str = Depends(outer)) -> AsyncIterator[str]:
+        yield "inner"
+        closed.append("inner")
+        raise reason(SECRET)
+
+    @app.get("/")
+    async def handler(inner: Annotated[str, Depends(inner)]) -> str:
+        return inner
+
+    @app.get("/fine")
+    async def fine() -> str:
+        return "fine"
+
+    with door(app) as client:
+        assert client.get("/", headers={"connection": "close"}).json() == "inner"
+        assert client.get("/fine").json() == "fine"
+    assert closed == ["inner", "outer"]
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("reason", [Base, SystemExit, asyncio.CancelledError])
+def test_background_work_that_ends_badly_leaves_no_dependency_open(reason, door):
+    app = Spikard()
+    closed: list[str] = []
+
+    async def resource() -> AsyncIterator[str]:
+        yield "resource"
+        closed.append("resource")
+
+    async def ends_badly() -> None:
+        raise reason(SECRET)
+
+    @app.get("/")
+    async def handler(held: Annotated[str, Depends(resource)], tasks: BackgroundTasks) -> str:
+        tasks.add_task(ends_badly)
+        return held
+
+    with door(app) as client:
+        assert client.get("/", headers={"connection": "close"}).json() == "resource"
+    assert closed == ["resource"]
+
+
+@pytest.mark.parametrize("door", DOORS)
+@pytest.mark.parametrize("reason", [SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_dependency_of_a_batch_that_exits_ends_its_request_alone(reason, door):
     app = Spikard()
 
     async def first() -> int:
         await asyncio.sleep(0)
-        sys.exit(3)
+        raise reason(SECRET)
 
     async def second() -> int:
         await asyncio.sleep(0)
@@ -297,8 +356,8 @@ def test_a_task_that_exits_does_not_stop_the_test_client():
     async def fine() -> str:
         return "fine"
 
-    with TestClient(app) as client:
-        assert client.get("/").status_code == 500
+    with door(app) as client:
+        assert client.get("/", headers={"connection": "close"}).status_code == 500
         assert client.get("/fine").json() == "fine"
 
 

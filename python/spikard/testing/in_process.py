@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from spikard import _spikard
-from spikard._door import answer
+from spikard._door import answer, is_meant_for_this_task
 from spikard._exchange import AsgiExchange
 from spikard.testing.stream import Incoming, ResponseAbortedError
 from spikard.testing.websocket import InProcessWebSocket
@@ -204,7 +204,12 @@ class _NativeBody:
                 await close()
         finally:
             if self._answered.background is not None:
-                await self._answered.background()
+                try:
+                    await self._answered.background()
+                except BaseException as error:
+                    if is_meant_for_this_task(error):
+                        raise
+                    log_failure(error)
 
 
 def socket_scope(
