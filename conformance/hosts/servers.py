@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-START_SECONDS = 30.0
+START_SECONDS = 120.0  # daphne imports much, on a machine that may be busy
 
 # Not daphne: importing it makes an event loop, which a fork must not share.
 PRELOADED = [

@@ -821,16 +821,19 @@ class AsgiPeer:
             raise WebSocketDisconnect(*self._closed) from None
 
 
+async def refuse_start(error: Exception, send: Send) -> None:
+    """Tell the host that the application cannot start; the log says why."""
+    log_failure(error)
+    await send({"type": "lifespan.startup.failed", "message": "the application failed to start"})
+
+
 async def _lifespan(app: Spikard, scope: Scope, receive: Receive, send: Send) -> None:
     await receive()
     context = app.lifespan_context()
     try:
         await context.__aenter__()
     except Exception as error:
-        log_failure(error)
-        await send(
-            {"type": "lifespan.startup.failed", "message": "the application failed to start"}
-        )
+        await refuse_start(error, send)
         raise
     # What the host copies into every scope: `state` of Starlette's requests, also in mounts.
     scope.get("state", {}).update(app.lifespan_state)

@@ -754,12 +754,27 @@ class Spikard(Router):
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Serve one ASGI connection, under any ASGI server."""
-        if scope["type"] != "lifespan" and not self._life.is_running:
+        if scope["type"] == "lifespan":
+            await self._run_lifespan(scope, receive, send)
+            return
+        if not self._life.is_running:
             if self._needs_lifespan is None:
                 self._needs_lifespan = self._has_lifespan()
             if self._needs_lifespan:
                 await self._life.begin()
         await self._asgi()(scope, receive, send)
+
+    async def _run_lifespan(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            application = self._asgi()
+        except Exception as error:
+            # Raising alone would mean "no lifespan": the host would serve what cannot answer.
+            from spikard._door import refuse_start
+
+            await receive()
+            await refuse_start(error, send)
+            raise
+        await application(scope, receive, send)
 
 
 def _event_stream(bound: BoundRoute) -> EventStream:

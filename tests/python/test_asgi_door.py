@@ -18,6 +18,7 @@ from tests.python.doors import DOORS, in_process, our_server
 from spikard import (
     FileResponse,
     HTTPException,
+    Provide,
     Request,
     ServerConfig,
     Spikard,
@@ -26,6 +27,7 @@ from spikard import (
     _spikard,
 )
 from spikard._server import serve
+from spikard.exceptions import DependencyError, NotAvailableError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -604,3 +606,34 @@ def test_limits_of_one_door_are_not_those_of_another():
     with our_server(app, ServerConfig()) as server, in_process(app) as client:
         answers = [each.post("/form", **body) for each in (client, server, client)]
     assert [each.status_code for each in answers] == [413, 200, 413]
+
+
+def with_cycle(app: Spikard) -> None:
+    async def first(second: int) -> int: ...  # type: ignore[empty-body]
+
+    async def second(first: int) -> int: ...  # type: ignore[empty-body]
+
+    app.provide("first", Provide(first))
+    app.provide("second", Provide(second))
+
+
+def with_grpc(app: Spikard) -> None:
+    app.add_grpc_service("demo.Echo", object(), methods={"Say": "unary"})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error"), [(with_cycle, DependencyError), (with_grpc, NotAvailableError)]
+)
+def test_application_that_cannot_be_compiled_does_not_start(spoil, error, caplog):
+    app = Spikard()
+    spoil(app)
+
+    async def main() -> list[dict[str, Any]]:
+        host = Host({"type": "lifespan.startup"})
+        with pytest.raises(error):
+            await app({"type": "lifespan", "state": {}}, host.receive, host.send)
+        return host.sent
+
+    (sent,) = asyncio.run(main())
+    assert sent["type"] == "lifespan.startup.failed"
+    assert error.__name__ in caplog.text
