@@ -368,6 +368,16 @@ def test_what_hosts_do_differently_is_taken():
     assert asked(paths(), scope_of("/a/b", client=None, server=["testserver", None])).status == 200
 
 
+def test_link_local_client_is_an_address_without_its_interface():
+    app = Spikard()
+
+    @app.get("/")
+    async def client(request: Request) -> list[str | int]:
+        return list(request.client or ())
+
+    assert asked(app, scope_of("/", client=["fe80::1%eth0", 5])).body == b'["fe80::1",5]'
+
+
 def test_body_in_pieces_is_decoded_and_limited():
     post = {"method": "POST", "headers": [(b"content-type", b"application/json")]}
     split = part(b'{"name":', more=True), part(b'"one"}')
