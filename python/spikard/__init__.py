@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         RouteError,
         SpikardError,
         WebSocketDisconnect,
+        WebSocketException,
     )
     from spikard.grpc import GrpcHandler, GrpcRequest, GrpcResponse, GrpcService
     from spikard.middleware import (
@@ -140,6 +141,7 @@ __all__ = [
     "UploadFile",
     "WebSocket",
     "WebSocketDisconnect",
+    "WebSocketException",
     "delete",
     "get",
     "head",
@@ -184,6 +186,7 @@ _MODULES = {
     "RouteError": "exceptions",
     "SpikardError": "exceptions",
     "WebSocketDisconnect": "exceptions",
+    "WebSocketException": "exceptions",
     "GrpcHandler": "grpc",
     "GrpcRequest": "grpc",
     "GrpcResponse": "grpc",

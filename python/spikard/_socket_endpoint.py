@@ -18,7 +18,7 @@ import msgspec
 from spikard._codecs import MALFORMED, Codec, encode_json
 from spikard._endpoint import is_async_callable, threaded
 from spikard._problems import problem, problem_of, shown_errors
-from spikard.exceptions import HTTPException, WebSocketDisconnect
+from spikard.exceptions import HTTPException, WebSocketDisconnect, WebSocketException
 from spikard.responses import Response
 from spikard_asgi.exceptions import mark_answered
 
@@ -105,6 +105,10 @@ def socket_failure(socket: Any, exc: BaseException) -> Awaitable[Response]:
 async def _close_failed(socket: WebSocket, exc: BaseException) -> Response:
     done = Response()
     if isinstance(exc, WebSocketDisconnect):
+        return done
+    if isinstance(exc, WebSocketException):
+        with suppress(WebSocketDisconnect):  # the peer has gone: nobody is left to tell
+            await socket.close(exc.code, exc.reason)
         return done
     connecting = socket.application_state == "connecting"
     if isinstance(exc, HTTPException) and connecting:

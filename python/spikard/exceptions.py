@@ -8,7 +8,8 @@ SpikardError
 ├── HTTPException                      an answer with that status
 │   └── RequestValidationError         422 with the list of what is wrong
 ├── ClientDisconnect                   the client went away while its body was being read
-└── WebSocketDisconnect                the peer closed the WebSocket
+├── WebSocketDisconnect                the peer closed the WebSocket
+└── WebSocketException                 close the WebSocket with a code
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ __all__ = [
     "RouteError",
     "SpikardError",
     "WebSocketDisconnect",
+    "WebSocketException",
 ]
 
 
@@ -128,6 +130,20 @@ class WebSocketDisconnect(SpikardError):  # noqa: N818 - the name that users kno
         self.code = code
         self.reason = reason
         super().__init__(code, reason)
+
+
+class WebSocketException(SpikardError):  # noqa: N818 - the name that users know
+    """Close the WebSocket with this code, or refuse its handshake with 403.
+
+    Args:
+        code: Close code of RFC 6455 §7.4.1.
+        reason: Up to 123 bytes.
+    """
+
+    def __init__(self, code: int, reason: str | None = None) -> None:
+        self.code = code
+        self.reason = reason or ""
+        super().__init__(code, self.reason)
 
 
 def reason_phrase(status_code: int) -> str:

@@ -8,7 +8,15 @@ from typing import Annotated, Any
 import pytest
 from msgspec import Meta, Struct
 
-from spikard import Path, Provide, Query, Spikard, WebSocket, WebSocketDisconnect
+from spikard import (
+    Path,
+    Provide,
+    Query,
+    Spikard,
+    WebSocket,
+    WebSocketDisconnect,
+    WebSocketException,
+)
 from spikard.exceptions import RegistrationError
 
 
@@ -131,6 +139,30 @@ def test_handler_that_never_accepts_is_a_403(door):
     async def handler(socket: WebSocket) -> None: ...
 
     assert talk(app, door, "/") == [("reject", 403)]
+
+
+@pytest.mark.parametrize("accepts", [True, False])
+def test_websocket_exception_closes_with_its_code_and_is_no_failure(accepts, door, caplog):
+    app = Spikard()
+
+    async def refuse(token: Annotated[str, Query()] = "") -> str:
+        if not token:
+            raise WebSocketException(1008, "no token")
+        return token
+
+    app.provide("who", Provide(refuse))
+
+    @app.websocket("/early")
+    async def early(socket: WebSocket, who: str) -> None: ...
+
+    @app.websocket("/late")
+    async def late(socket: WebSocket) -> None:
+        await socket.accept()
+        raise WebSocketException(4002)
+
+    expected = ["accept", ("close", 4002)] if accepts else [("reject", 403)]
+    assert talk(app, door, "/late" if accepts else "/early") == expected
+    assert not caplog.records
 
 
 def test_exception_closes_1011_and_is_logged(door, caplog):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -99,16 +98,11 @@ async def socket_failure(socket: WebSocket, exc: BaseException) -> Response:
     """Close the connection that an exception ends; the response is only a vessel."""
     from spikard._socket_endpoint import socket_failure as close_failed
 
-    done = Response()
     if isinstance(exc, WebSocketRequestValidationError):
         exc = WebSocketException(1008)
-    if isinstance(exc, WebSocketException):
-        with suppress(WebSocketDisconnect):  # the peer has gone: nobody is left to tell
-            await socket.close(exc.code, exc.reason)
-        return done
     if isinstance(exc, HTTPException) and socket.application_state == "connecting":
         await socket.reject(detail_of(exc))
-        return done
-    if not isinstance(exc, WebSocketDisconnect):
+        return Response()
+    if not isinstance(exc, WebSocketDisconnect | WebSocketException):
         _escape(exc)
     return await close_failed(socket, exc)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from spikard.exceptions import HTTPException, SpikardError, WebSocketDisconnect
+from spikard.exceptions import (
+    HTTPException,
+    SpikardError,
+    WebSocketDisconnect,
+    WebSocketException,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,17 +62,3 @@ class WebSocketRequestValidationError(ValidationException):
 
 class ResponseValidationError(ValidationException):
     """A handler returned what its response model does not allow; answered with 500."""
-
-
-class WebSocketException(SpikardError):  # noqa: N818 - the name that users know
-    """Close the WebSocket.
-
-    Args:
-        code: Close code of RFC 6455 §7.4.1.
-        reason: Up to 123 bytes.
-    """
-
-    def __init__(self, code: int, reason: str | None = None) -> None:
-        self.code = code
-        self.reason = reason or ""
-        super().__init__(code, self.reason)
