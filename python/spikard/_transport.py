@@ -48,7 +48,8 @@ class SocketTransport(_AsyncioTransport):  # type: ignore[misc]  # see above
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         super().set_protocol(protocol)
-        self._loop.protocol_changed(self._sock_fd)
+        if self._loop is not None:  # the connection is not lost yet
+            self._loop.protocol_changed(self._sock_fd)
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         # They refer to the transport, which would wait for the garbage collector.

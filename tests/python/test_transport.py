@@ -475,6 +475,7 @@ def test_writes_after_the_end_are_dropped(run: Run) -> None:
         transport.close()
         transport.write(b"closing")
         await protocol.ended
+        transport.set_protocol(protocol)
         transport.write(b"after the end")
         data = await asyncio.get_running_loop().sock_recv(theirs, 100)
         theirs.close()
