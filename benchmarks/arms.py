@@ -39,6 +39,9 @@ ARMS: dict[str, Arm] = {
     "nginx": Arm("nginx", "nginx -p {files} -c {nginx}", ()),
     "spikard-2": Arm("spikard, 2 workers", SPIKARD + " --workers 2", ("spikard",)),
     "spikard-fastapi": Arm("FastAPI on spikard", SPIKARD, ("spikard", "fastapi")),
+    "spikard-fastapi-root": Arm(
+        "FastAPI on spikard, with a root path", SPIKARD, ("spikard", "fastapi")
+    ),
     "spikard-uvicorn": Arm(
         "Spikard application on uvicorn",
         UVICORN + " --loop uvloop --http httptools",
