@@ -16,16 +16,70 @@ the fully typed one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypedDict, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    from typing_extensions import Unpack
 
 __all__ = ["Body", "Cookie", "File", "Form", "Header", "Marker", "Path", "Query"]
 
 T = TypeVar("T")
 
-CONSTRAINTS = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
+
+class Constraints(TypedDict, total=False):
+    """What a value must be, beside its type.
+
+    Attributes:
+        ge: Smallest number allowed; `gt` excludes the bound.
+        gt: See `ge`.
+        le: Largest number allowed; `lt` excludes the bound.
+        lt: See `le`.
+        multiple_of: The number must be a multiple of this.
+        min_length: Fewest characters or items; `max_length` the most.
+        max_length: See `min_length`.
+        pattern: A regular expression that must be found in the string.
+    """
+
+    ge: float | None
+    gt: float | None
+    le: float | None
+    lt: float | None
+    multiple_of: float | None
+    min_length: int | None
+    max_length: int | None
+    pattern: str | None
+
+
+class MarkerOptions(Constraints, total=False):
+    """Keywords of the markers.
+
+    Attributes:
+        default_factory: Called for a default instead.
+        alias: The name on the wire; default the parameter's (headers: ``_`` → ``-``).
+        title: For the documentation, as the next ones.
+        description: Shown beside the parameter.
+        examples: Shown beside the parameter.
+        deprecated: Marked so in the documentation.
+        include_in_schema: Whether the documentation shows it.
+        embed: Body only: expect ``{"name": value}`` even for a single body parameter.
+        media_type: Body only: the one content type to accept.
+    """
+
+    default_factory: Callable[[], Any] | None
+    alias: str | None
+    title: str | None
+    description: str | None
+    examples: Sequence[Any] | None
+    deprecated: bool
+    include_in_schema: bool
+    embed: bool
+    media_type: str | None
+
+
+_CONSTRAINTS = tuple(Constraints.__annotations__)
+_OPTIONS = frozenset(MarkerOptions.__annotations__)
 
 
 class Marker:
@@ -33,16 +87,7 @@ class Marker:
 
     Args:
         default: Used when the request has no value; ``...`` or nothing: required.
-        default_factory: Called for a default instead.
-        alias: The name on the wire; default the parameter's (headers: ``_`` → ``-``).
-        ge: Smallest number allowed; `gt` excludes the bound. `le`, `lt`: the largest.
-        multiple_of: The number must be a multiple of this.
-        min_length: Fewest characters or items; `max_length` the most.
-        pattern: A regular expression that must be found in the string.
-        title: For the documentation, as `description`, `examples`, `deprecated`.
-        include_in_schema: Whether the documentation shows it.
-        embed: Body only: expect ``{"name": value}`` even for a single body parameter.
-        media_type: Body only: the one content type to accept.
+        options: See `MarkerOptions`.
     """
 
     __slots__ = (
@@ -61,46 +106,27 @@ class Marker:
 
     source: str = ""
 
-    def __init__(
-        self,
-        default: Any = ...,
-        *,
-        default_factory: Callable[[], Any] | None = None,
-        alias: str | None = None,
-        ge: float | None = None,
-        gt: float | None = None,
-        le: float | None = None,
-        lt: float | None = None,
-        multiple_of: float | None = None,
-        min_length: int | None = None,
-        max_length: int | None = None,
-        pattern: str | None = None,
-        title: str | None = None,
-        description: str | None = None,
-        examples: Sequence[Any] | None = None,
-        deprecated: bool = False,
-        include_in_schema: bool = True,
-        embed: bool = False,
-        media_type: str | None = None,
-    ) -> None:
-        if default is not ... and default_factory is not None:
-            raise TypeError("a parameter has a default or a default_factory, not both")
+    def __init__(self, default: Any = ..., **options: Unpack[MarkerOptions]) -> None:
+        unknown = options.keys() - _OPTIONS
+        if unknown:
+            name = type(self).__name__
+            raise TypeError(f"{name}() got an unexpected keyword argument {min(unknown)!r}")
         self.default = default
-        self.default_factory = default_factory
-        self.alias = alias
-        values = (ge, gt, le, lt, multiple_of, min_length, max_length, pattern)
+        self.default_factory = options.get("default_factory")
+        if default is not ... and self.default_factory is not None:
+            raise TypeError("a parameter has a default or a default_factory, not both")
+        self.alias = options.get("alias")
+        given: Mapping[str, Any] = {**options}
         self.constraints: dict[str, Any] = {
-            name: value
-            for name, value in zip(CONSTRAINTS, values, strict=True)
-            if value is not None
+            name: given[name] for name in _CONSTRAINTS if given.get(name) is not None
         }
-        self.title = title
-        self.description = description
-        self.examples = examples
-        self.deprecated = deprecated
-        self.include_in_schema = include_in_schema
-        self.embed = embed
-        self.media_type = media_type
+        self.title = options.get("title")
+        self.description = options.get("description")
+        self.examples = options.get("examples")
+        self.deprecated = options.get("deprecated", False)
+        self.include_in_schema = options.get("include_in_schema", True)
+        self.embed = options.get("embed", False)
+        self.media_type = options.get("media_type")
 
     def __class_getitem__(cls, annotation: Any) -> Any:
         return Annotated[annotation, cls()]
@@ -116,28 +142,7 @@ if TYPE_CHECKING:
     class _Typed(Any, Generic[T]):  # type: ignore[misc] # a value of any type
         """What type checkers see of a marker: a value of any type, parametrised by the real one."""
 
-        def __new__(
-            cls,
-            default: Any = ...,
-            *,
-            default_factory: Callable[[], Any] | None = None,
-            alias: str | None = None,
-            ge: float | None = None,
-            gt: float | None = None,
-            le: float | None = None,
-            lt: float | None = None,
-            multiple_of: float | None = None,
-            min_length: int | None = None,
-            max_length: int | None = None,
-            pattern: str | None = None,
-            title: str | None = None,
-            description: str | None = None,
-            examples: Sequence[Any] | None = None,
-            deprecated: bool = False,
-            include_in_schema: bool = True,
-            embed: bool = False,
-            media_type: str | None = None,
-        ) -> Any: ...
+        def __new__(cls, default: Any = ..., **options: Unpack[MarkerOptions]) -> Any: ...
 
     class Path(_Typed[T]):
         """See the class of this name below."""

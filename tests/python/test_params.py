@@ -479,6 +479,11 @@ def test_every_kind_of_callable_is_a_handler(handler, result, door):
     assert door(app).get("/?number=1").json() == result
 
 
+def test_a_marker_s_keyword_that_is_none_is_refused_by_name():
+    with pytest.raises(TypeError, match=r"Query\(\) got an unexpected keyword argument 'minimum'"):
+        Query(minimum=3)  # type: ignore[call-arg]
+
+
 def test_a_handler_may_say_that_it_never_returns(door):
     app = Spikard()
     app.get("/")(never_returns)
