@@ -327,7 +327,7 @@ def second_signal(trial: Trial) -> None:
         idle.closed(within=3)  # the first signal has been seen
         check(server.wait_exit(within=0.2) is None, "it does not wait for the response")
         server.signal(number)
-        equal(exit_code(server, within=2), 1, "exit code")
+        equal(exit_code(server, within=3), 1, "exit code")
 
 
 @SUITE.case("X23-quit", MUST, "SIGQUIT stops at once", needs={"timers", "workers"})
