@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from conformance.trial import Trial
 
 MIB = 1 << 20
+CONNECTIONS = 10_000  # that break off, eleven a round
 NOTICE_SECONDS = 3.0  # one second is the claim; a loaded machine gets three
 
 # handler, request, what the application reports, whether it holds a dependency
@@ -156,7 +157,7 @@ def breaking_off(trial: Trial) -> None:
     eventually(lambda: stats(trial)["spools"] == 0, "uploads stay on disk")
     before = stats(trial)
     memory = trial.server.memory()
-    for _ in range(60):
+    for _ in range(CONNECTIONS // 11):
         _break_off(trial)
 
     def settled() -> bool:

@@ -35,6 +35,8 @@ from spikard_asgi.exceptions import ClientDisconnected
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 
+    from typing_extensions import Self
+
     from spikard._spikard import Call, Core, FilePieces, Filter, RequestHead
     from spikard.app import Spikard
     from spikard.config import ServerConfig
@@ -337,14 +339,34 @@ def _response(
     response = Response(first or None, status)
     response.raw_headers = headers
     if rest is not None:
-        response.body, response.stream = None, _pieces(first, rest)
+        response.body, response.stream = None, Pieces(first, rest)
     return response
 
 
-async def _pieces(first: bytes, rest: FilePieces) -> AsyncGenerator[bytes, None]:
-    yield first
-    while (piece := await asyncio.to_thread(rest.read)) is not None:
-        yield piece
+class Pieces:
+    """A file's bytes, piece by piece.
+
+    Attributes:
+        path: What names the whole file, for hosts that send files by their path.
+    """
+
+    __slots__ = ("_first", "_rest", "path")
+
+    def __init__(self, first: bytes, rest: FilePieces) -> None:
+        self._first: bytes | None = first
+        self._rest = rest
+        self.path = rest.path
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece, self._first = self._first, None
+        if piece is None:
+            piece = await asyncio.to_thread(self._rest.read)
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
 
 
 def _encoded(call: Call, result: Any) -> Response:
@@ -377,7 +399,7 @@ async def _answered(call: Call, response: Response) -> Answered:
             failed = problem(500)
             opened = failed.status_code, failed.raw_headers, failed.body or b"", None
         status, headers, body, rest = opened
-        stream = None if rest is None else _pieces(body, rest)
+        stream = None if rest is None else Pieces(body, rest)
     finished = call.finish(status, headers, None if stream is not None else body)
     return await _complete(*finished, stream, response.background)
 
@@ -626,6 +648,8 @@ async def _send(
             await send({"type": "http.response.body", "body": answered.body})
         elif scope["method"] == "HEAD" or answered.status in (204, 304) or exchange is None:
             await send({"type": "http.response.body"})
+        elif (path := _path_to_send(answered.stream, scope)) is not None:
+            await send({"type": "http.response.pathsend", "path": path})
         else:
             await _stream(answered.stream, exchange, send)
     finally:
@@ -635,6 +659,13 @@ async def _send(
                 exchange.close()
         if answered.background is not None:
             await answered.background()
+
+
+def _path_to_send(stream: AsyncIterator[bytes], scope: Scope) -> str | None:
+    """Return the path of a file that the host can send by itself, without a copy of it here."""
+    if isinstance(stream, Pieces) and "http.response.pathsend" in (scope.get("extensions") or ()):
+        return stream.path
+    return None
 
 
 async def _refuse(send: Send, detail: str) -> None:

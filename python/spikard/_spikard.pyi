@@ -245,6 +245,9 @@ class BodyDecoder:
 class FilePieces:
     """What of a file is still to be sent."""
 
+    @property
+    def path(self) -> str | None:
+        """The path that names all of what is sent, the first piece too, where there is one."""
     def read(self) -> bytes | None:
         """Return the next 64 KiB or less, None at the end; call it off the loop's thread."""
 

@@ -158,6 +158,9 @@ class Config:
 class CompressionConfig(Config):
     """Compression of responses, in the coding that the client likes best.
 
+    A response that holds a secret and repeats something of the request tells of the secret by its
+    length (BREACH): such a route says `compress=False`.
+
     Example:
         >>> CompressionConfig(min_size=2048, quality=9).quality
         9

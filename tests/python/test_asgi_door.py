@@ -20,6 +20,7 @@ from spikard import (
     HTTPException,
     Provide,
     Request,
+    Response,
     ServerConfig,
     Spikard,
     StreamingResponse,
@@ -27,6 +28,7 @@ from spikard import (
     _spikard,
 )
 from spikard._server import serve
+from spikard.config import StaticFilesConfig
 from spikard.exceptions import DependencyError, NotAvailableError
 
 if TYPE_CHECKING:
@@ -647,3 +649,27 @@ def test_application_that_cannot_be_compiled_does_not_start(spoil, error, caplog
     (sent,) = asyncio.run(main())
     assert sent["type"] == "lifespan.startup.failed"
     assert error.__name__ in caplog.text
+
+
+@pytest.mark.parametrize("target", ["/file", "/static/large.bin"])
+def test_a_large_file_is_sent_by_its_path_where_the_host_can(target, tmp_path):
+    content = os.urandom(200_000)
+    file = tmp_path / "large.bin"
+    file.write_bytes(content)
+    (tmp_path / "small.bin").write_bytes(content[:100])
+    directory = StaticFilesConfig(directory=str(tmp_path), route_prefix="/static")
+    app = Spikard(config=ServerConfig(static_files=[directory]))
+
+    @app.get("/file")
+    async def large() -> Response:
+        return FileResponse(file)
+
+    able: dict[str, Any] = {"extensions": {"http.response.pathsend": {}}}
+    host = asked(app, scope_of(target, **able))
+    assert (host.status, host.headers[b"content-length"]) == (200, b"200000")
+    assert host.sent[1:] == [{"type": "http.response.pathsend", "path": str(file.resolve())}]
+    assert asked(app, scope_of(target)).body == content
+    part = [(b"host", b"example.com"), (b"range", b"bytes=100000-199999")]
+    assert asked(app, scope_of(target, headers=part, **able)).body == content[100_000:]
+    assert asked(app, scope_of(target, method="HEAD", **able)).body == b""
+    assert asked(app, scope_of("/static/small.bin", **able)).body == content[:100]

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
+from tests.python.doors import DOORS
 
 from spikard import (
     Cookie,
@@ -17,6 +18,7 @@ from spikard import (
     Request,
     Response,
     Router,
+    ServerConfig,
     Spikard,
 )
 from spikard._hooks import run_on_error, run_on_request, run_on_response
@@ -276,3 +278,43 @@ def test_runners_return_what_the_first_deciding_hook_says():
         assert await run_on_error(app.hooks["on_error"], request, error, first) is first
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_the_limits_of_a_route_hold_in_an_application_with_hooks(door):
+    app = Spikard(config=ServerConfig(max_body_size=50, request_timeout=0.2))
+
+    @app.on_request
+    async def nothing(request: Request) -> None:
+        return None
+
+    @app.post("/large", max_body_size=1000)
+    async def large(request: Request) -> int:
+        return len(await request.body())
+
+    @app.post("/small", max_body_size=10)
+    async def small(body: dict[str, Any]) -> int:
+        return len(body)
+
+    @app.get("/patient", request_timeout=None)
+    async def patient() -> str:
+        await asyncio.sleep(0.3)
+        return "late"
+
+    @app.get("/quick", request_timeout=0.05)
+    async def quick() -> None:
+        await asyncio.sleep(60)
+
+    @app.get("/slow")
+    async def slow() -> None:
+        await asyncio.sleep(60)
+
+    with door(app) as client:
+        sent = [client.post("/large", content=iter([b"x" * 500] * n)).status_code for n in (1, 3)]
+        assert sent == [200, 413]
+        json = {"content-type": "application/json"}
+        body = [b'{"a": ', b"1" * 5, b"}"]
+        assert client.post("/small", content=iter(body), headers=json).status_code == 413
+        assert client.get("/patient").status_code == 200
+        assert client.get("/quick").status_code == 408
+        assert client.get("/slow").status_code == 408

@@ -26,7 +26,7 @@ use crate::bridge::asgi::scope;
 use crate::message::body::ResponseBody;
 use crate::message::head::Head;
 use crate::pipeline::{
-    Decision, FileBody, FileConditions, Limits, PathSpans, Patience, RouteId, SendFile, Ticket,
+    Decision, FileConditions, Limits, PathSpans, Patience, RouteId, SendFile, Ticket,
     declared_length, overloaded, request_timeout,
 };
 
@@ -545,12 +545,9 @@ fn begun<'py>(
     py: Python<'py>,
     parts: &response::Parts,
     first: &[u8],
-    rest: Option<FileBody>,
+    rest: Option<FilePieces>,
 ) -> PyResult<Begun<'py>> {
     let headers = scope::headers(py, &parts.headers)?;
-    let rest = rest.map(|file| FilePieces {
-        file: Mutex::new(file),
-    });
     Ok((
         parts.status.as_u16(),
         headers,

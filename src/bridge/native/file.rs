@@ -86,24 +86,40 @@ fn open_cached(_path: &Path, _flags: OFlags) -> io::Result<OwnedFd> {
     Err(io::ErrorKind::WouldBlock.into())
 }
 
-/// The head and the first piece of a file, and the file if there is more of it.
+/// The head and the first piece of a file, and the rest if there is more of it.
 pub(super) fn first_piece(
     response: Response<FileBody>,
-) -> io::Result<(response::Parts, Bytes, Option<FileBody>)> {
+) -> io::Result<(response::Parts, Bytes, Option<FilePieces>)> {
     let (parts, mut file) = response.into_parts();
+    let is_long = file.remaining() > PIECE_BYTES;
+    let path = is_long.then(|| file.whole_path()).flatten();
     let first = file.read()?.unwrap_or_default();
-    let rest = (file.remaining() > 0).then_some(file);
+    let rest = (file.remaining() > 0).then(|| FilePieces {
+        path,
+        file: Mutex::new(file),
+    });
     Ok((parts, first, rest))
 }
+
+/// What [`FileBody::read`] gives at most: a file of one piece is sent as that.
+const PIECE_BYTES: u64 = 64 * 1024;
 
 /// What of a file is still to be sent.
 #[pyclass(frozen, module = "spikard._spikard")]
 pub(crate) struct FilePieces {
-    pub(super) file: Mutex<FileBody>,
+    file: Mutex<FileBody>,
+    /// Of a file that is sent whole.
+    path: Option<String>,
 }
 
 #[pymethods]
 impl FilePieces {
+    /// The path that names all of what is sent, the first piece too, where there is one.
+    #[getter]
+    fn path(&self) -> Option<&str> {
+        self.path.as_deref()
+    }
+
     /// The next 64 KiB or less, `None` at the end; call it off the loop's thread.
     fn read<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyBytes>>> {
         let piece = py.detach(|| {
