@@ -213,8 +213,6 @@ impl Decoder {
     }
 
     /// How many bytes are missing from the data frame under way; 0 between frames.
-    ///
-    /// So much can be read without reading past the message.
     pub fn missing(&self) -> usize {
         match &self.step {
             Step::Data(payload, ..) => payload.remaining,

@@ -19,10 +19,10 @@ use crate::server::application::UpgradedIo;
 use crate::server::planted;
 use crate::server::shutdown::{Stop, StopReceiver};
 
-/// The most that is read between messages, in bytes: what a message leaves of it stays with an
-/// idle session.
+/// The most that is read between short messages, in bytes: what a message leaves of it stays with
+/// an idle session.
 const READ_BYTES: usize = 4096;
-/// The most that is read at once inside a long message, in bytes.
+/// The most that is read at once inside a long message and after one, in bytes.
 const LONG_READ_BYTES: usize = 64 * 1024;
 
 /// The future that a session's connection lives as long as.
@@ -36,6 +36,8 @@ pub struct Driver {
     decoder: Decoder,
     /// What was read and not decoded yet.
     unread: BytesMut,
+    /// Whether the last read gave more than [`READ_BYTES`]: the next message may be long too.
+    reads_long: bool,
     phase: Phase,
     /// The payload of the latest ping, until its pong is queued. Of several pings only the last
     /// is answered (RFC 6455 §5.5.3).
@@ -80,6 +82,7 @@ impl Driver {
             stop: Box::pin(next_stop(stop, Stop::Running)),
             decoder: Decoder::new(limits.frames),
             unread: BytesMut::new(),
+            reads_long: false,
             phase: Phase::Open,
             pong: None,
             pong_end: 0,
@@ -164,15 +167,21 @@ impl Driver {
             if !matches!(self.phase, Phase::Open | Phase::Closing) || self.is_paused() {
                 return Ok(());
             }
-            let read = if self.decoder.missing() > READ_BYTES {
-                self.poll_fill::<LONG_READ_BYTES>(cx)
+            // More than is missing, so that a read that is not filled tells that the socket is
+            // empty, without another one.
+            let missing = self.decoder.missing();
+            let read = if self.reads_long {
+                self.poll_fill::<LONG_READ_BYTES>(cx, LONG_READ_BYTES)
+            } else if missing >= READ_BYTES {
+                self.poll_fill::<LONG_READ_BYTES>(cx, missing.saturating_add(READ_BYTES))
             } else {
-                self.poll_fill::<READ_BYTES>(cx)
+                self.poll_fill::<READ_BYTES>(cx, READ_BYTES)
             };
             match read? {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Poll::Ready(_) => {
+                Poll::Ready(read) => {
+                    self.reads_long = read > READ_BYTES;
                     self.heard = Instant::now();
                     self.pinged = None;
                 }
@@ -189,13 +198,16 @@ impl Driver {
         self.phase == Phase::Open && !self.shared.state.borrow().inbox.is_empty()
     }
 
-    /// Reads once, up to the end of the message or [`READ_BYTES`], into room on the stack: an idle
-    /// session has no read buffer.
+    /// Reads once, `most` bytes at the most, into room on the stack: an idle session has no read
+    /// buffer.
     #[inline(never)]
-    fn poll_fill<const ROOM: usize>(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<usize>> {
+    fn poll_fill<const ROOM: usize>(
+        &mut self,
+        cx: &mut Context<'_>,
+        most: usize,
+    ) -> io::Result<Poll<usize>> {
         let mut room = [MaybeUninit::uninit(); ROOM];
-        let most = self.decoder.missing().max(READ_BYTES).min(ROOM);
-        let mut buffer = ReadBuf::uninit(&mut room[..most]);
+        let mut buffer = ReadBuf::uninit(&mut room[..most.min(ROOM)]);
         if Pin::new(&mut self.io)
             .poll_read(cx, &mut buffer)?
             .is_pending()
