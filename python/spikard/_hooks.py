@@ -116,6 +116,9 @@ def _is_error(parameter: inspect.Parameter) -> bool:
     return parameter.name in _ERROR_NAMES
 
 
+_COROUTINE: Any = CoroutineType  # as `Any`: comparing with it says nothing about what it yields
+
+
 async def run_on_request(hooks: Iterable[Hook], request: Request) -> Response | None:
     """Run hooks that take the request; return the first response, None to go on.
 
@@ -124,7 +127,7 @@ async def run_on_request(hooks: Iterable[Hook], request: Request) -> Response | 
     """
     for hook in hooks:
         answer = hook(request)
-        if type(answer) is CoroutineType or inspect.isawaitable(answer):
+        if type(answer) is _COROUTINE or inspect.isawaitable(answer):
             answer = await answer
         if answer is None or answer is request:
             continue
@@ -159,7 +162,7 @@ async def _on_answer(
 ) -> Response:
     for hook in hooks:
         answer = hook(request, error, response)
-        if type(answer) is CoroutineType or inspect.isawaitable(answer):
+        if type(answer) is _COROUTINE or inspect.isawaitable(answer):
             answer = await answer
         if isinstance(answer, Response):
             response = answer
