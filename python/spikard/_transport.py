@@ -5,6 +5,10 @@ half is `src/bridge/transport.rs`; whatever is not the plain case there is async
 which the classes inherit.
 """
 
+# The base class is private, so nobody knows the types of what is inherited.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnnecessaryTypeIgnoreComment=false
+
 from __future__ import annotations
 
 import asyncio
