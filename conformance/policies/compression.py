@@ -123,7 +123,9 @@ for _id, _coding, _sent, _status in DECODED:
 
     @SUITE.case(_id, MUST, f"decoding on, {_coding}: {_status}", on=DECODING, hostile=True)
     def _(trial: Trial, coding: str = _coding, sent: bytes = _sent, status: int = _status) -> None:
-        equal(send_coded(trial, "gzip", GOOD["gzip"]).body, JSON.replace(b" ", b""), "before")
+        # The decoder's own code and tables are there before memory is looked at.
+        known = coding if coding in GOOD else "gzip"
+        equal(send_coded(trial, known, GOOD[known]).body, JSON.replace(b" ", b""), "before")
         before = trial.server.memory()
         for target in ("/text", "/length"):
             answer = send_coded(trial, coding, sent, target)
