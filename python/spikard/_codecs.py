@@ -21,7 +21,7 @@ import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeGuard, Union, get_args, get_origin
 
 import msgspec
 from msgspec import inspect as mi
@@ -713,17 +713,22 @@ def _then(decode: Callable[[Any], Any], finish: Callable[[Any], Any]) -> Callabl
 # --- which library a type belongs to --------------------------------------------------------
 
 
+def is_class(part: Any) -> TypeGuard[type]:
+    """Return whether this is a class; to Python 3.10 a `dict[str, int]` is one too."""
+    return isinstance(part, type) and get_origin(part) is None
+
+
 def is_pydantic(target: Any) -> bool:
     """Return whether the surface of a type (through unions, lists, dicts) is Pydantic's."""
     if "pydantic" not in sys.modules:
         return False
     return any(_is_pydantic_part(part) for part in surface(target)) and not any(
-        isinstance(part, type) and issubclass(part, msgspec.Struct) for part in surface(target)
+        is_class(part) and issubclass(part, msgspec.Struct) for part in surface(target)
     )
 
 
 def _is_pydantic_part(part: Any) -> bool:
-    if isinstance(part, type):
+    if is_class(part):
         return hasattr(part, "__pydantic_core_schema__") or part.__module__.split(".")[0] in (
             "pydantic",
             "pydantic_core",
@@ -752,7 +757,7 @@ def is_structured(target: Any) -> bool:
 
 
 def _is_structure(part: Any) -> bool:
-    return isinstance(part, type) and (
+    return is_class(part) and (
         issubclass(part, msgspec.Struct | dict)
         or dataclasses.is_dataclass(part)
         or typing.is_typeddict(part)

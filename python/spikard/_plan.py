@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 
 import msgspec
 
-from spikard._codecs import Codec, codec, is_structured, surface
+from spikard._codecs import Codec, codec, is_class, is_structured, surface
 from spikard._signature import MISSING, Parameter, Signature, read_signature
 from spikard.background import BackgroundTasks
 from spikard.datastructures import Headers, Request, State, UploadFile
@@ -271,7 +271,7 @@ class Planner:
 
     def _may_be_dependency(self, parameter: Parameter) -> bool:
         """Whether a later ``provide`` could be meant: a class that is no plain value's."""
-        classes = [part for part in surface(parameter.annotation) if isinstance(part, type)]
+        classes = [part for part in surface(parameter.annotation) if is_class(part)]
         return self._framework(parameter) is None and any(
             part.__module__ not in _VALUE_MODULES and not is_structured(part) for part in classes
         )
@@ -304,7 +304,7 @@ class Planner:
         return self._leaf(parameter, "query")
 
     def _framework(self, parameter: Parameter) -> Binding | None:
-        classes = [part for part in surface(parameter.annotation) if isinstance(part, type)]
+        classes = [part for part in surface(parameter.annotation) if is_class(part)]
         for cls in classes:
             if cls.__name__ == "WebSocket" and cls.__module__ == "spikard.websockets":
                 if self._protocol != "websocket":
@@ -489,7 +489,7 @@ class Planner:
         except TypeError as exc:
             reason = str(exc)
             for part in surface(annotation):
-                if isinstance(part, type) and not is_structured(part):
+                if is_class(part) and not is_structured(part):
                     hint = f"; if it is a dependency, app.provide({part.__name__}, ...)"
                     if "not a type that can be decoded" in reason:
                         reason += hint
@@ -581,7 +581,7 @@ class Planner:
 def provider_of(parameter: Parameter, providers: Mapping[Any, Provide]) -> Provide | None:
     """Return what provides a parameter by its type or, second, by its name."""
     for part in surface(parameter.annotation):
-        if isinstance(part, type) and part in providers:
+        if is_class(part) and part in providers:
             return providers[part]
     return providers.get(parameter.name)
 
@@ -654,7 +654,7 @@ def _is_query_type(annotation: Any) -> bool:
     return all(
         part in (str, int, float, bool, list, uuid.UUID, type(None))
         for part in surface(annotation)
-        if isinstance(part, type)
+        if is_class(part)
     )
 
 
@@ -694,7 +694,7 @@ def has_upload_field(annotation: Any) -> bool:
     import typing
 
     for part in surface(annotation):
-        if isinstance(part, type) and is_structured(part) and part is not dict:
+        if is_class(part) and is_structured(part) and part is not dict:
             try:
                 hints = typing.get_type_hints(part)
             except Exception:

@@ -22,6 +22,7 @@ from spikard._codecs import (
     decode_hook,
     encode_json,
     has_own_codec,
+    is_class,
     is_pydantic,
     spelling,
     surface,
@@ -238,7 +239,7 @@ def item_type(annotation: Any) -> Any:
     if item is Any or item is object:
         return MISSING
     parts = surface(item)
-    if all(isinstance(part, type) and issubclass(part, str | bytes) for part in parts):
+    if all(is_class(part) and issubclass(part, str | bytes) for part in parts):
         return MISSING
     return item
 
@@ -268,7 +269,7 @@ def event_type(annotation: Any) -> Any:
 
 
 def _is_event(part: Any) -> bool:
-    if not isinstance(part, type):
+    if not is_class(part):
         return False
     is_own = part.__name__ == "SseEvent" and part.__module__ == "spikard.events"
     return is_own or issubclass(part, str | bytes)
@@ -276,4 +277,4 @@ def _is_event(part: Any) -> bool:
 
 def mentions_stream(annotation: Any) -> bool:
     """Return whether an annotation promises an iterator."""
-    return any(part in _ITERATORS for part in surface(annotation) if isinstance(part, type))
+    return any(part in _ITERATORS for part in surface(annotation) if is_class(part))

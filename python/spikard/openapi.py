@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 import msgspec
 
-from spikard._codecs import has_own_codec, surface
+from spikard._codecs import has_own_codec, is_class, surface
 from spikard._components import PREFIX, Components, default_of
 from spikard._merge import merge_document
 from spikard._plan import converter_type
@@ -585,9 +585,9 @@ def _can_fail(leaf: Leaf) -> bool:
 def _untyped(returns: Any) -> tuple[str | None, str | None]:
     """Return status and media type of what is sent as it is: responses, bytes, iterators."""
     for part in surface(returns):
-        if isinstance(part, type) and issubclass(part, RedirectResponse):
+        if is_class(part) and issubclass(part, RedirectResponse):
             return "307", None
-        if isinstance(part, type) and issubclass(part, Response):
+        if is_class(part) and issubclass(part, Response):
             return None, part.media_type or "*/*"
     if mentions_stream(returns):
         return None, "application/octet-stream"

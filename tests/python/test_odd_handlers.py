@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import logging
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
@@ -108,13 +109,16 @@ REFUSED: dict[str, Any] = {
 }
 
 
+# Before Python 3.11 a task does not know whether it was cancelled: it has to assume so.
+CANCELLED = [asyncio.CancelledError] if sys.version_info >= (3, 11) else []
+
 RAISED: dict[str, Any] = {
+    **({"cancelled": lambda: asyncio.CancelledError(SECRET)} if CANCELLED else {}),
     "value": lambda: ValueError(SECRET),
     "unprintable": Unprintable,
     "base": lambda: Base(SECRET),
     "exit": lambda: SystemExit(3),
     "interrupt": lambda: KeyboardInterrupt(SECRET),
-    "cancelled": lambda: asyncio.CancelledError(SECRET),
     "generator-exit": lambda: GeneratorExit(SECRET),
     "stop": lambda: StopIteration(SECRET),
     "stop-async": lambda: StopAsyncIteration(SECRET),
@@ -280,7 +284,7 @@ def test_background_work_that_exits_or_stops_ends_alone(door, caplog):
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize(
-    "reason", [ValueError, Base, SystemExit, asyncio.CancelledError, GeneratorExit, StopIteration]
+    "reason", [ValueError, Base, SystemExit, *CANCELLED, GeneratorExit, StopIteration]
 )
 def test_teardown_that_raises_anything_leaves_no_other_open(reason, door):
     app = Spikard()
@@ -310,7 +314,7 @@ def test_teardown_that_raises_anything_leaves_no_other_open(reason, door):
 
 
 @pytest.mark.parametrize("door", DOORS)
-@pytest.mark.parametrize("reason", [Base, SystemExit, asyncio.CancelledError])
+@pytest.mark.parametrize("reason", [Base, SystemExit, *CANCELLED])
 def test_background_work_that_ends_badly_leaves_no_dependency_open(reason, door):
     app = Spikard()
     closed: list[str] = []

@@ -568,6 +568,7 @@ def test_an_upgrade_to_tls(run: Run) -> None:
         transport = await loop.start_tls(plain.transport, Recorder(), server_side, server_side=True)
         assert transport is not None
         transport.write(b"secret\n")
+        transport.close()
 
     async def main() -> bytes:
         loop = asyncio.get_running_loop()
