@@ -77,7 +77,8 @@ class Codec:
     ) -> list[Error]:
         """Return everything that is wrong with a value of JSON's types; empty when it fits.
 
-        `failure` is what `from_builtins` raised for this value, where that is known.
+        `failure` is what `from_builtins` raised for this value, where that is known. Codecs whose
+        extractor explains by itself (`spikard.compat`) have none.
         """
         raise NotImplementedError
 

@@ -339,6 +339,7 @@ _WHOLE: dict[type, frozenset[type]] = {
 }
 _CONSTRAINTS = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
 
+# One entry for each type that something has missed, which are as many as routes declare.
 _quick_checks: dict[int, tuple[mi.Type, Callable[[Any], bool]]] = {}
 _known_fields: dict[int, tuple[Any, list[tuple[Any, Callable[[Any], bool]]]]] = {}
 

@@ -6,6 +6,7 @@ stay on the native path, and the policy holds for static files and documentation
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ __all__ = [
 ]
 
 
-class PolicyMiddleware:
+class PolicyMiddleware(ABC):
     """A policy in middleware's clothes; its arguments are checked when it is added."""
 
+    @abstractmethod
     def configured(self, config: ServerConfig) -> ServerConfig:
         """Return the configuration with this policy in it."""
-        raise NotImplementedError
 
 
 class CORSMiddleware(PolicyMiddleware):

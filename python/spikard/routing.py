@@ -8,6 +8,7 @@ route is written.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict, TypeVar
 from urllib.parse import quote
@@ -283,9 +284,10 @@ def fill_template(path: str, params: dict[str, Any]) -> str:
     return _PARAMETER.sub(value, path)
 
 
-class RouteDecorators:
+class RouteDecorators(ABC):
     """The verbs; `Spikard` and `Router` share them."""
 
+    @abstractmethod
     def _add_route(
         self,
         methods: Iterable[str],
@@ -293,8 +295,7 @@ class RouteDecorators:
         handler: Callable[..., Any],
         options: RouteOptions,
         protocol: Protocol = "http",
-    ) -> None:
-        raise NotImplementedError
+    ) -> None: ...
 
     def route(
         self, path: str, methods: Iterable[str] = ("GET",), **options: Unpack[RouteOptions]

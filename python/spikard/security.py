@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -54,7 +55,7 @@ class SecurityScopes:
         return f"SecurityScopes({self.scopes!r})"
 
 
-class SecurityScheme:
+class SecurityScheme(ABC):
     """What every scheme shares.
 
     Attributes:
@@ -78,9 +79,9 @@ class SecurityScheme:
         self.scheme_name = scheme_name or type(self).__name__
         self.auto_error = auto_error
 
+    @abstractmethod
     async def __call__(self, request: Request) -> Any:
         """Return the credential."""
-        raise NotImplementedError
 
     def make_not_authenticated_error(self) -> HTTPException:
         """Return the 401; subclasses may say more."""
@@ -234,9 +235,9 @@ class _APIKey(SecurityScheme):
             return None
         return key
 
+    @abstractmethod
     def found(self, request: Request) -> str | None:
         """Return the key where this scheme looks for it."""
-        raise NotImplementedError
 
 
 class APIKeyQuery(_APIKey):

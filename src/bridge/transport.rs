@@ -222,11 +222,7 @@ impl SocketIo {
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => 0,
             Err(error) => {
                 let message = "Fatal write error on socket transport";
-                return fail(
-                    self.transport.bind(py),
-                    io::Error::from(error).into(),
-                    message,
-                );
+                return fail(self.transport.bind(py), os_error(&error.into()), message);
             }
         };
         let rest = PySlice::new(py, sent.try_into()?, isize::MAX, 1);
@@ -241,6 +237,11 @@ fn fail(transport: &Bound<'_, PyAny>, error: PyErr, message: &str) -> PyResult<(
     let error = error.into_value(py);
     transport.call_method1(intern!(py, "_fatal_error"), (error, message))?;
     Ok(())
+}
+
+/// An `OSError` with its number, which makes it a `ConnectionResetError` and the like.
+fn os_error(error: &io::Error) -> PyErr {
+    PyOSError::new_err((error.raw_os_error(), error.to_string()))
 }
 
 /// One stretch of reading, between `start` and `stop`.
@@ -292,10 +293,11 @@ impl Reader {
                 let on_eof = transport.getattr(intern!(py, "_read_ready__on_eof"))?;
                 self.context.call_method1(py, run, (on_eof,)).map(drop)
             }
-            Received::Failed(error) => {
-                let error = PyOSError::new_err((error.raw_os_error(), error.to_string()));
-                fail(transport, error, "Fatal read error on socket transport")
-            }
+            Received::Failed(error) => fail(
+                transport,
+                os_error(&error),
+                "Fatal read error on socket transport",
+            ),
         }
     }
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import errno
 import gc
 import os
 import socket
@@ -289,10 +290,10 @@ def test_a_reset_is_told(run: Run) -> None:
         linger = (1).to_bytes(4, "little") + (0).to_bytes(4, "little")
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         theirs.close()
-        await protocol.ended
-        return list(protocol.seen)
+        error: Any = await protocol.ended
+        return [*protocol.seen, error.errno]
 
-    assert run(main) == ["made", ("lost", ConnectionResetError)]
+    assert run(main) == ["made", ("lost", ConnectionResetError), errno.ECONNRESET]
 
 
 @pytest.mark.parametrize("write", ["write", "writelines"])
@@ -303,10 +304,10 @@ def test_writing_to_a_peer_that_has_gone(run: Run, write: str) -> None:
         theirs.close()
         data: Any = b"x" if write == "write" else [b"x", b"y"]
         getattr(transport, write)(data)
-        await protocol.ended
-        return list(protocol.seen)
+        error = await protocol.ended
+        return [*protocol.seen, error.errno]
 
-    assert run(main) == ["made", ("lost", BrokenPipeError)]
+    assert run(main) == ["made", ("lost", BrokenPipeError), errno.EPIPE]
 
 
 def test_what_data_received_raises_ends_the_connection_and_is_reported(run: Run) -> None:
