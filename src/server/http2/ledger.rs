@@ -9,8 +9,9 @@
 //! - client settings: said again;
 //! - the client's HPACK table: filled again, by a request that is malformed on purpose, because
 //!   entries in their order make no valid one;
-//! - our own HPACK table: begins empty, in the size that the client allows and was told. What `h2` then adds is numbered from the newest, on both
-//!   sides, so the client's older entries are never named;
+//! - our own HPACK table: begins empty, in the size that the client allows and was told. What `h2`
+//!   then adds is numbered from the newest, on both sides, so the client's older entries are never
+//!   named;
 //! - the last stream's number: that of the replayed request;
 //! - the connection's window for responses: more than the initial one is given by a
 //!   `WINDOW_UPDATE`; less by a response of that length, which goes nowhere;
