@@ -12,8 +12,8 @@ use crate::message::body::BodyError;
 use crate::message::head::Endpoint;
 use crate::server::application::{Capabilities, Exchange};
 
-use super::connection::Streams;
 use super::stall::Stall;
+use super::streams::Streams;
 
 /// Pieces of a request body shorter than this are joined with what else is there: a client may
 /// send one byte a frame, and each piece costs the application far more than a copy.
