@@ -116,9 +116,8 @@ enum Step {
     Head(Head),
     /// The payload of a data frame, which goes to the message.
     Data(Payload, Fin, Message),
-    /// The payload of a control frame, which may come between the fragments of a message; it is
-    /// unmasked when it is complete.
-    Control(Payload, Control, BytesMut),
+    /// The payload of a control frame, which may come between the fragments of a message.
+    Control(Payload, Control, Vec<u8>),
 }
 
 /// The bytes of a frame's head so far.
@@ -153,7 +152,7 @@ enum Control {
 #[derive(Debug)]
 struct Message {
     kind: Kind,
-    data: BytesMut,
+    data: Vec<u8>,
     fragments: u32,
 }
 
@@ -196,12 +195,11 @@ impl Decoder {
                     self.end_data(fin, message)?
                 }
                 Step::Control(payload, control, data) => {
-                    data.extend_from_slice(take_up_to(input, payload.remaining - data.len()));
-                    if data.len() < payload.remaining {
+                    payload.unmask_into(data, take_up_to(input, payload.remaining));
+                    if payload.remaining > 0 {
                         return Ok(None);
                     }
-                    unmask(data, payload.mask);
-                    let item = control.complete(data.split().freeze())?;
+                    let item = control.complete(std::mem::take(data).into())?;
                     self.step = Step::Head(Head::default());
                     Some(item)
                 }
@@ -240,7 +238,7 @@ impl Decoder {
             self.step = Step::Head(Head::default());
             return control.complete(Bytes::new()).map(Some);
         }
-        let data = BytesMut::with_capacity(remaining);
+        let data = Vec::with_capacity(remaining);
         self.step = Step::Control(Payload { mask, remaining }, control, data);
         Ok(None)
     }
@@ -281,7 +279,7 @@ impl Decoder {
             self.message = Some(message);
             return Ok(None);
         }
-        let data = message.data.freeze();
+        let data = Bytes::from(message.data);
         Ok(Some(match message.kind {
             Kind::Binary => Item::Binary(data),
             Kind::Text(utf8) if utf8.is_complete() => Item::Text(data),
@@ -408,7 +406,7 @@ impl Message {
     fn new(kind: Kind) -> Self {
         Self {
             kind,
-            data: BytesMut::new(),
+            data: Vec::new(),
             fragments: 0,
         }
     }
@@ -436,10 +434,7 @@ impl Message {
             };
             self.data.reserve(room);
         }
-        self.data.extend_from_slice(masked);
-        unmask(&mut self.data[start..], payload.mask);
-        payload.mask.rotate_left(masked.len() % 4);
-        payload.remaining -= masked.len();
+        payload.unmask_into(&mut self.data, masked);
         match &mut self.kind {
             Kind::Binary => Ok(()),
             Kind::Text(utf8) => utf8
@@ -455,21 +450,19 @@ fn take_up_to<'a>(input: &mut &'a [u8], most: usize) -> &'a [u8] {
     taken
 }
 
-/// RFC 6455 §5.3. The key is laid out once so that the loop works on whole vectors.
-fn unmask(data: &mut [u8], mask: [u8; 4]) {
-    const LANE: usize = 32;
-    let mut key = [0; LANE];
-    for (key, mask) in key.iter_mut().zip(mask.iter().cycle()) {
-        *key = *mask;
-    }
-    let (lanes, tail) = data.as_chunks_mut::<LANE>();
-    for lane in lanes {
-        for (byte, key) in lane.iter_mut().zip(key) {
-            *byte ^= key;
+impl Payload {
+    /// Appends the next bytes of the payload without their mask (RFC 6455 §5.3), in one pass.
+    fn unmask_into(&mut self, data: &mut Vec<u8>, masked: &[u8]) {
+        /// The key is laid out once, so that the loop works on whole vectors.
+        const LANE: usize = 128;
+        let mut key = [[0; 4]; LANE / 4];
+        key.fill(self.mask);
+        let key = key.as_flattened();
+        for lane in masked.chunks(LANE) {
+            data.extend(lane.iter().zip(key).map(|(byte, key)| byte ^ key));
         }
-    }
-    for (byte, key) in tail.iter_mut().zip(key) {
-        *byte ^= key;
+        self.mask.rotate_left(masked.len() % 4);
+        self.remaining -= masked.len();
     }
 }
 

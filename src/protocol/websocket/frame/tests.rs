@@ -15,9 +15,8 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
     bytes[0] = first;
     bytes[1] |= 0x80;
     bytes.extend_from_slice(&MASK);
-    let start = bytes.len();
-    bytes.extend_from_slice(payload);
-    unmask(&mut bytes[start..], MASK);
+    let mask = MASK.iter().cycle();
+    bytes.extend(payload.iter().zip(mask).map(|(byte, mask)| byte ^ mask));
     bytes.to_vec()
 }
 
