@@ -35,6 +35,20 @@ _METAVARS = {
 }
 
 
+_ELSEWHERE = {
+    "--reload": 'not built yet; `watchfiles "spikard main:app"` (pip install watchfiles) does it',
+    "--bind": "give --host and --port, --uds or --fd",
+    "--interface": "ASGI and Spikard applications are told apart; for WSGI there is spikard.wsgi",
+    "--loop": "the server is the selector of asyncio's own loop; app.serve() runs in any other",
+    "--proxy-headers": "they count from the proxies that --forwarded-allow-ips names",
+    "--ws": "WebSockets are built in",
+    "--log-config": "configure the loggers spikard.error and spikard.access in the application",
+    "--limit-max-requests": "not built yet: no worker is replaced for what it has served",
+    "--ssl-version": "give --ssl-min-version",
+    "--ssl-ciphers": "there are only the safe ones; --ssl-min-version 1.3 narrows them",
+}
+"""Flags of other servers that we do not have, with what to do instead."""
+
 _OFF: Any = object()
 """What a flag's `none` becomes: click takes None for a flag that was not given."""
 
@@ -88,6 +102,16 @@ class SettingOption(click.Option):
 class GroupedCommand(click.Command):
     """A command whose help has a heading for each group of settings."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; a flag of another server is refused with what to do instead."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            hint = _ELSEWHERE.get(error.option_name)
+            if hint is None:
+                raise
+            raise click.UsageError(f"No such option '{error.option_name}': {hint}", ctx) from None
+
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options, in the order of the table."""
         options = [option for option in self.params if isinstance(option, SettingOption)]
@@ -96,7 +120,9 @@ class GroupedCommand(click.Command):
             with formatter.section(group):
                 formatter.write_dl([record for record in records if record])
         others = [
-            option for option in self.get_params(ctx) if not isinstance(option, SettingOption)
+            param
+            for param in self.get_params(ctx)
+            if isinstance(param, click.Option) and not isinstance(param, SettingOption)
         ]
         records = [option.get_help_record(ctx) for option in others]
         with formatter.section("Other"):
@@ -122,10 +148,10 @@ def command() -> click.Command:
             ),
         ],
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-        help="Serve a Spikard or ASGI application.\n\n"
+        help="Serve a Spikard or ASGI application, such as main:app for `app` in main.py.\n\n"
         "Each setting is also a SPIKARD_… variable, named like its flag: SPIKARD_PORT for --port. "
         "Sizes take KiB, MiB and GiB, times ms, s, m and h.",
-        epilog="spikard main:app --port 9000 --workers 4",
+        epilog="Example: spikard main:app --port 9000 --workers 4",
     )
 
 

@@ -13,7 +13,7 @@ import types
 import pytest
 from click.testing import CliRunner
 
-from spikard import _settings, config
+from spikard import _settings, cli, config
 from spikard.cli import command, read_env_file
 from spikard.config import ServerConfig
 
@@ -116,6 +116,25 @@ def test_every_setting_has_its_flag_in_the_help():
     for row in (*_settings.PROGRAM_SETTINGS, *_settings.settings()):
         assert row.flag is None or re.search(rf"{row.flag}\b", result.output), row.flag
         assert f"{row.group}:\n" in result.output
+
+
+def test_help_lists_options_alone_below_its_headings():
+    output = CliRunner().invoke(command(), ["--help"]).output
+    assert output.count("MODULE:ATTRIBUTE") == 1  # in the line of the usage
+
+
+def test_flag_of_another_server_says_what_to_do_instead(run):
+    result = run("--reload")
+    assert result.exit_code == 2
+    assert "No such option '--reload': not built yet" in result.output
+    assert "Did you mean" not in result.output
+
+
+def test_hints_for_other_servers_flags_name_flags_that_exist():
+    ours = {row.flag for row in (*_settings.PROGRAM_SETTINGS, *_settings.settings())}
+    for flag, hint in cli._ELSEWHERE.items():
+        assert flag not in ours
+        assert set(re.findall(r"--[a-z][a-z0-9-]*", hint)) <= ours, flag
 
 
 def test_flag_of_a_missing_feature_is_unknown(run, monkeypatch):
