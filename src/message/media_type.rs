@@ -22,16 +22,6 @@ impl<'header> MediaType<'header> {
         })
     }
 
-    /// Returns the type: the `text` of `text/html`, in the case in which it came.
-    pub fn kind(&self) -> &'header str {
-        self.kind
-    }
-
-    /// Returns the subtype: the `html` of `text/html`, in the case in which it came.
-    pub fn subtype(&self) -> &'header str {
-        self.subtype
-    }
-
     /// Says whether this is `kind/subtype`, whatever the case and the parameters.
     pub fn is(&self, kind: &str, subtype: &str) -> bool {
         self.kind.eq_ignore_ascii_case(kind) && self.subtype.eq_ignore_ascii_case(subtype)
@@ -41,16 +31,6 @@ impl<'header> MediaType<'header> {
     pub fn is_json(&self) -> bool {
         let suffix = self.subtype.rsplit_once('+').map(|(_, suffix)| suffix);
         self.is("application", "json") || suffix.is_some_and(|s| s.eq_ignore_ascii_case("json"))
-    }
-
-    /// Says whether this is an urlencoded form.
-    pub fn is_form(&self) -> bool {
-        self.is("application", "x-www-form-urlencoded")
-    }
-
-    /// Says whether this is a multipart form.
-    pub fn is_multipart_form(&self) -> bool {
-        self.is("multipart", "form-data")
     }
 
     /// Returns the `charset` parameter.
@@ -63,11 +43,6 @@ impl<'header> MediaType<'header> {
         self.charset().is_none_or(|name| {
             name.eq_ignore_ascii_case("utf-8") || name.eq_ignore_ascii_case("utf8")
         })
-    }
-
-    /// Returns the `boundary` parameter.
-    pub fn boundary(&self) -> Option<&'header str> {
-        self.param("boundary")
     }
 
     /// Returns the first parameter of that name, without its quotes.
@@ -234,7 +209,7 @@ mod tests {
         ] {
             let found = MediaType::parse(value).unwrap();
             assert_eq!(
-                (found.charset(), found.boundary()),
+                (found.charset(), found.param("boundary")),
                 (charset, boundary),
                 "{value}"
             );

@@ -2,7 +2,6 @@
 
 pub mod body;
 pub mod cookie;
-pub mod form;
 pub mod head;
 pub mod media_type;
 pub mod multipart;

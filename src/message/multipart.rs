@@ -12,9 +12,11 @@ use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use memchr::memmem::Finder;
 
-use super::form::MAX_FIELD_BYTES;
 use super::query::MAX_PAIRS;
 use super::{media_type, percent};
+
+/// The longest value of a form field, in decoded bytes.
+pub const MAX_FIELD_BYTES: usize = 1024 * 1024;
 
 /// What one form may hold; files themselves are bounded by the body limit alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,9 +5,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use http::StatusCode;
 use serde::Serialize;
-use serde_json::{Map, Value};
-
-use super::validation::{self, ValidationError};
+use serde_json::Value;
 
 /// The media type of a problem document.
 pub const CONTENT_TYPE: &str = "application/problem+json";
@@ -24,8 +22,6 @@ pub struct Problem {
     #[serde(serialize_with = "status_as_number")]
     status: StatusCode,
     detail: Value,
-    #[serde(flatten)]
-    members: Map<String, Value>,
 }
 
 impl Problem {
@@ -41,7 +37,6 @@ impl Problem {
             title: title.into(),
             status,
             detail: detail.into(),
-            members: Map::new(),
         }
     }
 
@@ -58,12 +53,6 @@ impl Problem {
     /// Returns 400 for a request that cannot be read, with the reason as detail.
     pub fn bad_request(detail: impl Into<Value>) -> Self {
         Self::of_status(StatusCode::BAD_REQUEST, Some(detail.into()))
-    }
-
-    /// Returns 400 for a body that is not JSON.
-    pub fn malformed_json() -> Self {
-        let (status, title) = (StatusCode::BAD_REQUEST, "Malformed JSON");
-        Self::new(status, "malformed-json", title, "Invalid request format")
     }
 
     /// Returns 401; title and detail say what was missing or wrong.
@@ -92,13 +81,6 @@ impl Problem {
         Self::of_status(StatusCode::PAYLOAD_TOO_LARGE, Some(detail.into()))
     }
 
-    /// Returns 415 for a body of another media type than the handler takes.
-    pub fn unsupported_media_type(found: &str, expected: &str) -> Self {
-        let found = shown(found);
-        let detail = format!("Unsupported media type '{found}', expected '{expected}'");
-        Self::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, Some(detail.into()))
-    }
-
     /// Returns 413 for a body that grows to more than `ratio` times its size when decoded.
     pub fn inflated(ratio: u32) -> Self {
         let detail = format!("Request body grows to more than {ratio} times its size when decoded");
@@ -116,27 +98,6 @@ impl Problem {
         Self::new(status, "unsupported-content-encoding", title, detail)
     }
 
-    /// Returns 415 for a JSON body that is declared in another charset than UTF-8.
-    pub fn unsupported_charset(found: &str) -> Self {
-        let found = shown(found);
-        let detail = format!("Unsupported charset '{found}' for JSON. Only UTF-8 is supported.");
-        let (status, title) = (StatusCode::UNSUPPORTED_MEDIA_TYPE, "Unsupported Charset");
-        Self::new(status, "unsupported-charset", title, detail)
-    }
-
-    /// Returns 422 for all violated rules of a request; long inputs are cut.
-    pub fn validation(errors: &[ValidationError]) -> Self {
-        let errors = validation::bounded(errors);
-        let plural = if errors.len() == 1 { "" } else { "s" };
-        let detail = format!("{} validation error{plural} in request", errors.len());
-        let (status, title) = (
-            StatusCode::UNPROCESSABLE_ENTITY,
-            "Request Validation Failed",
-        );
-        let errors: Vec<Value> = errors.into_iter().map(Value::from).collect();
-        Self::new(status, "validation-error", title, detail).with_member("errors", errors)
-    }
-
     /// Returns 429; the answer also needs `retry-after`.
     pub fn too_many_requests() -> Self {
         Self::of_status(StatusCode::TOO_MANY_REQUESTS, None)
@@ -150,13 +111,6 @@ impl Problem {
     /// Returns 503, with the reason as detail.
     pub fn service_unavailable(detail: impl Into<Value>) -> Self {
         Self::of_status(StatusCode::SERVICE_UNAVAILABLE, Some(detail.into()))
-    }
-
-    /// Adds an extension member (RFC 9457 §3.2).
-    #[must_use]
-    pub fn with_member(mut self, name: &str, value: impl Into<Value>) -> Self {
-        self.members.insert(name.to_owned(), value.into());
-        self
     }
 
     /// Returns the status of the answer.
@@ -220,13 +174,6 @@ mod tests {
     fn every_problem_has_its_type_title_status_and_detail() {
         for (problem, slug, status, title, detail) in [
             (
-                Problem::malformed_json(),
-                "malformed-json",
-                400,
-                "Malformed JSON",
-                "Invalid request format",
-            ),
-            (
                 Problem::bad_request("x"),
                 "bad-request",
                 400,
@@ -262,18 +209,11 @@ mod tests {
                 "Request body is larger than the limit of 1024 bytes",
             ),
             (
-                Problem::unsupported_media_type("text/plain", "application/json"),
-                "unsupported-media-type",
+                Problem::unsupported_content_encoding("pack"),
+                "unsupported-content-encoding",
                 415,
-                "Unsupported Media Type",
-                "Unsupported media type 'text/plain', expected 'application/json'",
-            ),
-            (
-                Problem::unsupported_charset("utf-16"),
-                "unsupported-charset",
-                415,
-                "Unsupported Charset",
-                "Unsupported charset 'utf-16' for JSON. Only UTF-8 is supported.",
+                "Unsupported Content Encoding",
+                "Unsupported content encoding 'pack'",
             ),
             (
                 Problem::service_unavailable("busy"),
@@ -327,41 +267,17 @@ mod tests {
     }
 
     #[test]
-    fn a_422_counts_and_lists_its_errors() {
-        let loc = |name: &str| vec!["query".to_owned(), name.to_owned()];
-        let one = ValidationError::missing(loc("q"), Value::Null);
-        let two = ValidationError::new("less_than_equal", loc("n"), "m", json!("101"))
-            .with_ctx("le", 100);
-        let found = document(&Problem::validation(&[one.clone(), two]));
-        assert_eq!(
-            found,
-            json!({
-                "type": "https://spikard.dev/errors/validation-error",
-                "title": "Request Validation Failed",
-                "status": 422,
-                "detail": "2 validation errors in request",
-                "errors": [
-                    {"type": "missing", "loc": ["query", "q"], "msg": "Field required", "input": null},
-                    {"type": "less_than_equal", "loc": ["query", "n"], "msg": "m", "input": "101", "ctx": {"le": 100}},
-                ],
-            })
-        );
-        let found = document(&Problem::validation(&[one]));
-        assert_eq!(found["detail"], "1 validation error in request");
-    }
-
-    #[test]
     fn the_members_come_in_the_order_of_the_contract() {
-        let text = Problem::not_found().with_member("extra", 1).to_bytes();
+        let text = Problem::not_found().to_bytes();
         assert_eq!(
             text,
-            r#"{"type":"https://spikard.dev/errors/not-found","title":"Not Found","status":404,"detail":"Not Found","extra":1}"#
+            r#"{"type":"https://spikard.dev/errors/not-found","title":"Not Found","status":404,"detail":"Not Found"}"#
         );
     }
 
     #[test]
     fn what_a_client_sent_is_repeated_only_in_part() {
-        let text = Problem::unsupported_charset(&"x".repeat(100_000)).to_bytes();
+        let text = Problem::unsupported_content_encoding(&"x".repeat(100_000)).to_bytes();
         assert!(text.len() < 400);
     }
 }

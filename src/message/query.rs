@@ -42,19 +42,9 @@ impl<'raw> Query<'raw> {
         Ok(Self { raw })
     }
 
-    /// Returns the query as it came.
-    pub fn as_str(&self) -> &'raw str {
-        self.raw
-    }
-
     /// Returns every pair, decoded, in order.
     pub fn pairs(&self) -> Pairs<'raw> {
         Pairs::of_checked(self.raw)
-    }
-
-    /// Returns the first value of a name.
-    pub fn first(&self, name: &str) -> Option<Cow<'raw, str>> {
-        self.all(name).next()
     }
 
     /// Returns every value of a name, in order.
@@ -185,9 +175,8 @@ mod tests {
     #[test]
     fn a_name_is_found_however_it_is_encoded() {
         let query = Query::parse("x=0&%61=1&a=2&b=3").unwrap();
-        assert_eq!(query.first("a").as_deref(), Some("1"));
         assert_eq!(query.all("a").collect::<Vec<_>>(), ["1", "2"]);
-        assert_eq!(query.first("c"), None);
+        assert_eq!(query.all("c").next(), None);
     }
 
     #[test]

@@ -269,11 +269,6 @@ impl<T> Pipeline<T> {
         &self.routes[id.index()].value
     }
 
-    /// Returns what was registered with each route and mount, in that order.
-    pub fn values(&self) -> impl Iterator<Item = &T> {
-        self.routes.iter().map(|route| &route.value)
-    }
-
     /// Returns what an endpoint may take whose route says nothing else.
     pub fn limits(&self) -> Limits {
         self.limits

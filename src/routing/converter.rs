@@ -1,7 +1,5 @@
 //! Converters: the `int` of `{id:int}`, saying which type a path parameter's text must have.
 
-use serde_json::{Value, json};
-
 /// The declared type of a path parameter.
 ///
 /// A converter never takes part in matching (only `path` does, by taking slashes too); it says how
@@ -42,33 +40,6 @@ impl Converter {
             _ => return None,
         })
     }
-
-    /// Returns the name this converter has in a template.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Str => "str",
-            Self::Int => "int",
-            Self::Float => "float",
-            Self::Bool => "bool",
-            Self::Uuid => "uuid",
-            Self::Date => "date",
-            Self::DateTime => "datetime",
-            Self::Path => "path",
-        }
-    }
-
-    /// Returns the JSON Schema of a parameter with this converter.
-    pub fn json_schema(self) -> Value {
-        match self {
-            Self::Str | Self::Path => json!({"type": "string"}),
-            Self::Int => json!({"type": "integer"}),
-            Self::Float => json!({"type": "number"}),
-            Self::Bool => json!({"type": "boolean"}),
-            Self::Uuid => json!({"type": "string", "format": "uuid"}),
-            Self::Date => json!({"type": "string", "format": "date"}),
-            Self::DateTime => json!({"type": "string", "format": "date-time"}),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -76,11 +47,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_converter_is_found_by_its_own_name() {
+    fn every_converter_is_found_by_its_name() {
         for name in [
             "str", "int", "float", "bool", "uuid", "date", "datetime", "path",
         ] {
-            assert_eq!(Converter::from_name(name).unwrap().name(), name);
+            assert!(Converter::from_name(name).is_some(), "{name}");
         }
     }
 

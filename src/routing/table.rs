@@ -157,12 +157,6 @@ impl<R, M> RouteTable<R, M> {
         }
     }
 
-    /// Returns every route's template and value, in the order of registration.
-    pub fn routes(&self) -> impl Iterator<Item = (&Template, &R)> {
-        let routes = self.routes.iter();
-        routes.map(|route| (&route.template, &route.value))
-    }
-
     /// Lists the methods that routes have at this path, `None` when there are none.
     fn allow(&self, rest: &str) -> Option<HeaderValue> {
         let mut allowed = Vec::new();

@@ -6,7 +6,7 @@ mod name;
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,18 +49,6 @@ pub struct TlsConfig {
     /// Further certificates; a client that asks for one of their names gets them.
     #[serde(default)]
     pub certificates: Vec<Certificate>,
-}
-
-impl TlsConfig {
-    /// The key files that every user of the machine may read: worth a warning at start-up.
-    pub fn exposed_keys(&self) -> Vec<&Path> {
-        let further = self.certificates.iter().map(|more| &more.keyfile);
-        std::iter::once(&self.keyfile)
-            .chain(further)
-            .filter(|path| files::is_world_readable(path))
-            .map(PathBuf::as_path)
-            .collect()
-    }
 }
 
 /// One further certificate.

@@ -50,11 +50,6 @@ impl Transport {
         }
     }
 
-    /// Whether the connection is encrypted.
-    pub fn is_tls(&self) -> bool {
-        matches!(self, Self::TlsTcp(_) | Self::TlsUnix(_))
-    }
-
     /// Asks the kernel whether the peer has hung up, also when bytes wait to be read before its
     /// FIN. A peer that has closed only its sending half counts as gone.
     pub fn has_hung_up(&self) -> bool {

@@ -589,23 +589,6 @@ fn a_handshake_that_stalls_is_given_up_b10() {
     });
 }
 
-#[cfg(unix)]
-#[test]
-fn keys_that_everyone_may_read_are_named() {
-    use std::os::unix::fs::PermissionsExt;
-
-    let files = Files::new();
-    let (config, _) = files.config(EC_PKCS8, &["localhost"]);
-    let set = |mode| {
-        let permissions = std::fs::Permissions::from_mode(mode);
-        std::fs::set_permissions(&config.keyfile, permissions).unwrap();
-    };
-    set(0o600);
-    assert_eq!(config.exposed_keys(), Vec::<&Path>::new());
-    set(0o644);
-    assert_eq!(config.exposed_keys(), [config.keyfile.as_path()]);
-}
-
 #[test]
 fn the_configuration_is_read_from_json_and_hides_passwords() {
     let full = r#"{"certfile": "c", "keyfile": "k", "key_password": "secret", "client_ca": "a",

@@ -44,16 +44,6 @@ pub(super) fn errors(schema: &Schema, value: &Value, place: &[&str]) -> Vec<Vali
     explanation.errors
 }
 
-/// Puts the raw text of a parameter in the place of the converted value.
-pub(super) fn show_raw(error: &mut ValidationError, raw: &Value) {
-    let item = error
-        .loc
-        .get(2)
-        .and_then(|index| index.parse::<usize>().ok());
-    let shown = item.and_then(|index| raw.get(index)).unwrap_or(raw);
-    error.input = validation::shown(shown);
-}
-
 struct Explanation<'call> {
     errors: Vec<ValidationError>,
     place: &'call [&'call str],

@@ -1,11 +1,6 @@
-//! JSON Schema (2020-12) as the contract's errors: every violation of a body or a parameter with
-//! its type, place, message, input and bound.
-//!
-//! Parameters and forms arrive as text. They are first turned into the JSON value that the schema
-//! asks for, as far as that goes; text that does not convert stays text, and the validator then
-//! says what it should have been.
+//! JSON Schema (2020-12) as the contract's errors: every violation of a body with its
+//! type, place, message, input and bound.
 
-mod coerce;
 mod explain;
 mod format;
 mod secret;
@@ -59,29 +54,6 @@ impl Schema {
         })
     }
 
-    /// Compiles the schema of one parameter.
-    ///
-    /// A parameter declares beside its schema whether it must be there:
-    /// `"required": true`. That is the caller's business and left out here, where the keyword
-    /// means the fields of an object.
-    ///
-    /// # Errors
-    ///
-    /// [`SchemaError`] when the rest is not a valid schema.
-    pub fn of_parameter(mut source: Value) -> Result<Self, SchemaError> {
-        if let Value::Object(keywords) = &mut source
-            && keywords.get("required").is_some_and(Value::is_boolean)
-        {
-            keywords.shift_remove("required");
-        }
-        Self::compile(source)
-    }
-
-    /// Returns the schema as it was declared.
-    pub fn source(&self) -> &Value {
-        &self.source
-    }
-
     /// Checks a body.
     ///
     /// # Errors
@@ -94,45 +66,6 @@ impl Schema {
         } else {
             Err(errors)
         }
-    }
-
-    /// Converts the texts of one parameter and checks the result.
-    ///
-    /// `raw` has the decoded texts in order, at least one; a parameter that is not an array takes
-    /// the first. An array parameter with `separator` splits each text at it.
-    ///
-    /// # Errors
-    ///
-    /// Every violated rule, at `[source, name, …]`, with the raw text as input; never empty.
-    pub fn coerce(
-        &self,
-        source: &str,
-        name: &str,
-        raw: &[&str],
-    ) -> Result<Value, Vec<ValidationError>> {
-        let value = coerce::parameter(&self.source, raw);
-        let mut errors = explain::errors(self, &value, &[source, name]);
-        if errors.is_empty() {
-            return Ok(value);
-        }
-        if !self.has_secrets {
-            let raw = coerce::as_text(&self.source, raw);
-            for error in &mut errors {
-                explain::show_raw(error, &raw);
-            }
-        }
-        Err(errors)
-    }
-
-    /// Collects a form's fields into the object that the schema asks for, converting their texts.
-    ///
-    /// `name[]` counts as `name` where the schema knows only that. Check the result with
-    /// [`Schema::validate`]: a text that does not convert stays text.
-    pub fn form_value(
-        &self,
-        fields: impl Iterator<Item = (impl AsRef<str>, impl AsRef<str>)>,
-    ) -> Value {
-        coerce::form(&self.source, fields)
     }
 }
 

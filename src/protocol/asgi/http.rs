@@ -235,19 +235,7 @@ enum Deliver {
     Drop,
 }
 
-impl SendEvent {
-    /// The event's type.
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::Start { .. } => "http.response.start",
-            Self::Body { .. } => "http.response.body",
-            Self::Trailers { .. } => "http.response.trailers",
-            Self::EarlyHint { .. } => "http.response.early_hint",
-            Self::PathSend { .. } => "http.response.pathsend",
-            Self::ZeroCopySend { .. } => "http.response.zerocopysend",
-        }
-    }
-}
+impl SendEvent {}
 
 impl Responder {
     /// A response of which nothing has been sent.

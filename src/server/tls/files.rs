@@ -70,20 +70,6 @@ pub(super) fn to_pem(certificate: &CertificateDer<'_>) -> String {
     pem
 }
 
-/// Whether a file's mode lets everyone read it; false also where there are no modes.
-pub(super) fn is_world_readable(path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        std::fs::metadata(path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
-    }
-    #[cfg(not(unix))]
-    {
-        let _ = path;
-        false
-    }
-}
-
 fn private_key(path: &Path, password: Option<&str>) -> Result<PrivateKeyDer<'static>, TlsError> {
     let text = read(path)?;
     let labels = labels(&text);
