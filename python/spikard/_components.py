@@ -47,7 +47,6 @@ class Components:
         self._models: list[tuple[Any, Mode, Schema]] = []
         self._raw: list[tuple[str, Schema, Schema]] = []
         self._pending: list[Schema] = []
-        self._mode: Mode = "validation"
 
     def schema(self, annotation: Any, owner: str, mode: Mode = "validation") -> Schema:
         """Return the place of a type's schema.

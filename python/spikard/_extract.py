@@ -21,7 +21,6 @@ import msgspec
 
 from spikard._codecs import MALFORMED, Codec
 from spikard._plan import wire_name
-from spikard._problems import problem
 from spikard._violations import Error, Loc, error
 from spikard.datastructures import FormData, MultiDict, UploadFile, form_pairs
 from spikard.exceptions import HTTPException, RequestValidationError
@@ -462,8 +461,3 @@ def refusal(exc: HTTPException) -> Response:
     from spikard._problems import problem_of
 
     return problem_of(exc)
-
-
-def unexplained() -> Response:
-    """Return the answer when quick extraction failed and the slow pass finds no fault: ours."""
-    return problem(500)

@@ -12,7 +12,6 @@ with the content type included; the server adds length, date and what its polici
 
 from __future__ import annotations
 
-import inspect
 import os
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -386,11 +385,6 @@ async def in_thread(source: Iterable[Any]) -> AsyncGenerator[Any, None]:
             step.exception()  # nobody is left who wants it
         if close is not None:
             await run_in_executor(None, run, close)
-
-
-def is_stream(value: object) -> bool:
-    """Return whether a handler's bare result is to be streamed: a generator of either kind."""
-    return inspect.isasyncgen(value) or inspect.isgenerator(value)
 
 
 _COOKIE_NAME = frozenset(

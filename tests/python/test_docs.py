@@ -68,6 +68,44 @@ def test_links_of_a_page_lead_somewhere(page):
     assert [each for each in targets if not (page.parent / each).exists()] == []
 
 
+TREES = ("src", "python", "tests", "conformance", "benchmarks", "docs", "examples", ".ci")
+FILES = [file for tree in TREES for file in (ROOT / tree).rglob("*") if file.is_file()]
+FILES += [file for file in ROOT.iterdir() if file.is_file()]
+NAMED = [
+    *PAGES,
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *(ROOT / tree / "README.md" for tree in ("benchmarks", "conformance")),
+]
+RUST = "\n".join(file.read_text() for file in FILES if file.suffix == ".rs")
+
+
+OF_READERS = {"main.py"}
+"""Files that the pages speak of as the reader's own."""
+
+
+def missing(text: str) -> set[str]:
+    """Return the files, folders and Rust names in backticks that are not in the project."""
+    spans = set(re.findall(r"`([^`\n]+)`", text))
+    paths = {each for each in spans if re.fullmatch(r"[\w./-]+\.(rs|py|pyi|md|toml)", each)}
+    places = {each for each in spans if each.startswith(tuple(f"{tree}/" for tree in TREES))}
+    names = {each for each in spans if re.fullmatch(r"\w+(::\w+)+", each)}
+    return {
+        *(each for each in paths if not any(f"/{file}".endswith(f"/{each}") for file in FILES)),
+        *(each for each in places if not (ROOT / each).exists()),
+        *(each for each in names if not re.search(rf"\b{each.split('::')[-1]}\b", RUST)),
+    } - OF_READERS
+
+
+def test_missing_names_are_found():
+    text = "`src/none/`, `nothing.rs`, `Application::vanished`, `src/pipeline/mod.rs`"
+    assert missing(text) == {"src/none/", "nothing.rs", "Application::vanished"}
+
+
+@pytest.mark.parametrize("page", NAMED, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_and_rust_names_of_a_page_exist(page):
+    assert missing(page.read_text()) == set()
+
+
 def test_part_mounted_in_fastapi(monkeypatch):
     pytest.importorskip("fastapi")
     part = spikard.Spikard()
