@@ -21,6 +21,7 @@ import inspect
 from types import CoroutineType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from spikard._signature import described
 from spikard.exceptions import RegistrationError
 from spikard.responses import Response
 
@@ -101,9 +102,9 @@ def _picks(name: str, hook: Callable[..., Any]) -> list[str]:
     required = [each for each in parameters if each.default is each.empty]
     picks = orders.get(len(required))
     if picks is None:
-        label = getattr(hook, "__qualname__", repr(hook))
         counts = " or ".join(str(count) for count in orders)
-        raise RegistrationError(f"{name} hook {label!r}: must take {counts} parameters")
+        owner = described(hook, f"{name} hook")
+        raise RegistrationError(f"{owner}: must take {counts} parameters")
     return picks
 
 

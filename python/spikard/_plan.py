@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_
 import msgspec
 
 from spikard._codecs import Codec, codec, is_class, is_structured, surface
-from spikard._signature import MISSING, Parameter, Signature, read_signature
+from spikard._signature import MISSING, Parameter, Signature, described, read_signature
 from spikard.background import BackgroundTasks
 from spikard.datastructures import Headers, Request, State, UploadFile
 from spikard.di import Depends, Provide, name_of
@@ -444,7 +444,7 @@ class Planner:
         asks = any(each.kind in ("request", "tasks", "response", "headers") for each in bindings)
         if grown or asks:
             raise DependencyError(
-                f"dependency {name_of(provider.dependency)!r}: a singleton cannot depend on "
+                f"{described(provider.dependency, 'dependency')}: a singleton cannot depend on "
                 "a request's values"
             )
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import re
 import sys
 import types
@@ -32,7 +33,7 @@ if typing.TYPE_CHECKING:
 
     from spikard._files import FileRule
 
-__all__ = ["MISSING", "Parameter", "Signature", "read_signature"]
+__all__ = ["MISSING", "Parameter", "Signature", "described", "read_signature"]
 
 MISSING: Any = inspect.Parameter.empty
 
@@ -44,7 +45,7 @@ class Parameter:
     """One parameter of a handler, hook or factory.
 
     Attributes:
-        owner: How messages call the function, ``handler 'get_user'``.
+        owner: How messages call the function: see `described`.
         name: The parameter's name.
         annotation: The type with its constraints and without our markers; `Any` if none.
         keyword: Passed by keyword.
@@ -102,8 +103,7 @@ def read_signature(function: Callable[..., Any], role: str = "handler") -> Signa
         RegistrationError: The annotations cannot be resolved, or a parameter is of a kind
             that cannot be filled.
     """
-    name = getattr(function, "__qualname__", None) or type(function).__qualname__
-    owner = f"{role} {name.rpartition('<locals>.')[2]!r}"
+    owner = described(function, role)
     try:
         plain = inspect.signature(function)
     except (TypeError, ValueError):
@@ -134,6 +134,39 @@ def read_signature(function: Callable[..., Any], role: str = "handler") -> Signa
         returns = MISSING
     doc = inspect.getdoc(function) if not inspect.isclass(function) else None
     return Signature(owner, function, tuple(found), returns, takes_kwargs, doc)
+
+
+def described(function: Callable[..., Any], role: str = "handler") -> str:
+    """Return how messages call a function: ``handler 'get_user' (app/users.py:12)``.
+
+    The place is where its source begins, decorators included; a file below the working directory
+    is named relative to it. What has no source in Python goes without a place.
+    """
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    label = f"{role} {name.rpartition('<locals>.')[2]!r}"
+    code = getattr(_function_of(function), "__code__", None)
+    return label if code is None else f"{label} ({_shown(code.co_filename)}:{code.co_firstlineno})"
+
+
+@functools.lru_cache(maxsize=256)
+def _shown(filename: str) -> str:
+    try:
+        relative = os.path.relpath(filename)
+    except (OSError, ValueError):  # no working directory any more, or another drive
+        return filename
+    return filename if relative.startswith(os.pardir) else relative
+
+
+def _function_of(function: Callable[..., Any]) -> Any:
+    """Return the function that runs when a class, an object, a partial or a wrapper is called."""
+    target: Any = function
+    while isinstance(target, functools.partial):
+        target = target.func
+    if inspect.isclass(target):
+        target = target.__init__
+    elif not inspect.isroutine(target):
+        target = getattr(type(target), "__call__", target)  # noqa: B004 - the function itself
+    return inspect.unwrap(target)
 
 
 def _fixed(function: Callable[..., Any]) -> set[str]:
@@ -247,14 +280,7 @@ def constrain(annotation: Any, constraints: dict[str, Any]) -> Any:
 def _hints(
     function: Callable[..., Any], owner: str, *, wants_return: bool = True
 ) -> dict[str, Any]:
-    target: Any = function
-    while isinstance(target, functools.partial):
-        target = target.func
-    if inspect.isclass(target):
-        target = target.__init__
-    elif not inspect.isroutine(target):
-        target = getattr(type(target), "__call__", target)  # noqa: B004 - the function itself
-    target = inspect.unwrap(target)
+    target = _function_of(function)
     names = getattr(target, "__globals__", None)
     if not wants_return and names is not None and "return" in target.__annotations__:
         # What a factory says it returns is for type checkers, and may be imported for them alone.

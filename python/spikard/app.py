@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from spikard._signature import Parameter
     from spikard.config import ServerConfig
     from spikard.middleware import PolicyMiddleware
+    from spikard.routing import Route
     from spikard_asgi.application import Application
 
 __all__ = ["Spikard"]
@@ -123,7 +124,7 @@ class Spikard(Router):
         self._startup: list[Callable[..., Any]] = []
         self._shutdown: list[Callable[..., Any]] = []
         self._provided: dict[Any, Provide] = {}
-        self._shapes: dict[tuple[str, str], str] = {}
+        self._shapes: dict[tuple[str, str], tuple[str, str]] = {}
         self._routes: list[BoundRoute] | None = None
         self._frozen: list[RouteSpec] | None = None
         self._made: Running | None = None
@@ -146,7 +147,7 @@ class Spikard(Router):
         protocol: Protocol = "http",
     ) -> None:
         route = make_route(methods, path, handler, options, protocol)
-        self._claim(self._shapes, route.methods, path or "/", protocol)
+        self._claim(self._shapes, route, route.methods, path or "/")
         self._entries.append(route)
         self._thaw()
 
@@ -164,10 +165,10 @@ class Spikard(Router):
             RouteError: One of them is there already.
         """
         super().include_router(router, prefix=prefix, tags=tags, dependencies=dependencies)
-        shapes: dict[tuple[str, str], str] = {}
+        shapes: dict[tuple[str, str], tuple[str, str]] = {}
         try:
             for route in self.bound_routes():
-                self._claim(shapes, route.methods, route.path, route.route.protocol)
+                self._claim(shapes, route.route, route.methods, route.path)
         except RouteError:
             self._entries.pop()
             raise
@@ -176,19 +177,24 @@ class Spikard(Router):
 
     def _claim(
         self,
-        shapes: dict[tuple[str, str], str],
+        shapes: dict[tuple[str, str], tuple[str, str]],
+        route: Route,
         methods: tuple[str, ...],
         path: str,
-        protocol: Protocol,
     ) -> None:
+        """Note whose a path is; `shapes` maps a method and the path's shape to path and handler."""
+        owner = route.signature.owner
         # A WebSocket and a GET may share a path: the handshake tells them apart.
-        kind = "WEBSOCKET" if protocol == "websocket" else ""
+        kind = "WEBSOCKET" if route.protocol == "websocket" else ""
         for method in methods:
             key = (kind or method, shape_of(path))
             taken = shapes.get(key)
             if taken is not None:
-                raise RouteError(f"route {key[0]} {path!r} conflicts with {taken!r}")
-            shapes[key] = path
+                other, its_owner = taken
+                raise RouteError(
+                    f"{owner}: route {key[0]} {path!r} conflicts with {other!r} of {its_owner}"
+                )
+            shapes[key] = path, owner
 
     def mount(self, path: str, app: Any, **options: Unpack[MountOptions]) -> None:
         """Serve an ASGI application below a path, for what no route takes there.
@@ -363,9 +369,9 @@ class Spikard(Router):
         # Routers may have grown after they were included: flatten anew.
         if self._frozen is None or self._routes is None:
             self._routes = None
-            shapes: dict[tuple[str, str], str] = {}
+            shapes: dict[tuple[str, str], tuple[str, str]] = {}
             for route in self.routes:
-                self._claim(shapes, route.methods, route.path, route.route.protocol)
+                self._claim(shapes, route.route, route.methods, route.path)
             refuse_cycles(self._providers())
             self._frozen = [self._compiled(route) for route in self.routes]
         return self._frozen

@@ -631,6 +631,28 @@ def make_route(
         RouteError: The template or a method is wrong.
         RegistrationError: An option is unknown, or the signature cannot be served.
     """
+    if not callable(handler):
+        raise RegistrationError(f"path {path!r}: handler {handler!r} is not callable")
+    signature = read_signature(handler)
+    try:
+        return _checked_route(methods, path, signature, options, protocol, prefix)
+    except (RouteError, RegistrationError) as exc:
+        # What is wrong with the path or an option: whose, and where that is.
+        owner = signature.owner
+        if str(exc).startswith(owner):
+            raise
+        raise type(exc)(f"{owner}: {exc}") from exc.__cause__
+
+
+def _checked_route(
+    methods: Iterable[str],
+    path: str,
+    signature: Signature,
+    options: RouteOptions,
+    protocol: Protocol,
+    prefix: str,
+) -> Route:
+    handler = signature.function
     given: Any = path
     names = parse_template(prefix + path if isinstance(given, str) else given)
     verbs = tuple(dict.fromkeys(method.upper() for method in methods))
@@ -639,8 +661,6 @@ def make_route(
     for verb in verbs:
         if not re.fullmatch(r"[A-Z][A-Z-]{0,31}", verb):
             raise RouteError(f"path {path!r}: invalid method {verb!r}")
-    if not callable(handler):
-        raise RegistrationError(f"path {path!r}: handler {handler!r} is not callable")
     unknown = set(options) - _OPTION_NAMES
     if unknown:
         raise RegistrationError(f"path {path!r}: unknown option {min(unknown)!r}")
@@ -652,7 +672,6 @@ def make_route(
         raise RegistrationError(f"path {path!r}: replay is for server-sent events")
     if replay is not None and replay < 1:
         raise RegistrationError(f"path {path!r}: replay must be at least 1, got {replay}")
-    signature = read_signature(handler)
     described = ("body_schema", "parameter_schema", "file_params")
     if any(options.get(name) is not None for name in described):
         from spikard._schemas import schema_signature

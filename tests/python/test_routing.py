@@ -9,8 +9,22 @@ from uuid import UUID
 
 import pytest
 
-from spikard import Query, RouteError, Router, Spikard, TestClient, get, post, route, sse, websocket
-from spikard.exceptions import RegistrationError
+from spikard import (
+    Header,
+    Provide,
+    Query,
+    RouteError,
+    Router,
+    Spikard,
+    TestClient,
+    get,
+    post,
+    route,
+    sse,
+    websocket,
+)
+from spikard.di import Depends
+from spikard.exceptions import DependencyError, RegistrationError
 
 
 def paths(app: Spikard) -> list[tuple[tuple[str, ...], str]]:
@@ -108,6 +122,93 @@ def test_conflict_is_an_error_at_registration(second):
     app.get("/a/{x}")(lambda x: x)
     with pytest.raises(RouteError, match="conflicts"):
         app.get(second)(lambda **kw: kw)
+
+
+def _line(function: Any) -> str:
+    return f"test_routing.py:{function.__code__.co_firstlineno}"
+
+
+def _twice(value: Annotated[int, Query(), Header()]) -> None: ...
+
+
+def _many(*args: int) -> None: ...
+
+
+def _plain() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("path", "handler", "options", "said"),
+    [
+        ("/", _twice, {}, "parameter 'value': has more than one marker"),
+        ("/", _many, {}, "parameter '*args': cannot be filled"),
+        ("/{x:complex}", _plain, {}, "path '/{x:complex}': unknown converter 'complex'"),
+        ("/", _plain, {"status_code": 42}, "path '/': status_code must be 100 to 599, got 42"),
+        ("/", _plain, {"colour": "red"}, "path '/': unknown option 'colour'"),
+    ],
+)
+def test_registration_errors_say_in_one_line_whose_and_where(path, handler, options, said):
+    with pytest.raises((RouteError, RegistrationError)) as caught:
+        Spikard().post(path, **options)(handler)
+    message = str(caught.value)
+    head, _, rest = message.partition(": ")
+    assert head.startswith(f"handler {handler.__qualname__!r} (")
+    assert head.endswith(f"{_line(handler)})")
+    assert rest.startswith(said)
+    assert "\n" not in message
+
+
+def test_conflict_says_where_both_handlers_are():
+    app = Spikard()
+    app.get("/a")(_plain)
+
+    @app.get("/b")
+    def second() -> None: ...
+
+    with pytest.raises(RouteError) as caught:
+        app.get("/a")(second)
+    message = str(caught.value)
+    assert message.startswith("handler 'second' (")
+    assert f"{_line(second)}): route GET '/a' conflicts with '/a' of handler '_plain' (" in message
+    assert message.endswith(f"{_line(_plain)})")
+
+
+def test_freeze_errors_say_where_the_handler_or_the_dependency_is():
+    class Pool:
+        def __init__(self, size: int) -> None: ...
+
+    def session(pool: Annotated[Any, Depends("pool")]) -> int:
+        return 1
+
+    app = Spikard()
+    app.provide("session", session)
+    app.get("/")(lambda session: session)
+    with pytest.raises(RegistrationError) as caught:
+        app.freeze()
+    message = str(caught.value)
+    assert message.startswith("dependency 'session' (")
+    assert f"{_line(session)}): parameter 'pool': nothing provides 'pool'" in message
+
+    app = Spikard()
+    app.provide("pool", Provide(Pool, singleton=True))
+    app.get("/")(lambda pool: 1)
+    with pytest.raises(DependencyError) as singleton:
+        app.freeze()
+    assert f"{_line(Pool.__init__)}): a singleton cannot depend" in str(singleton.value)
+
+
+def test_places_are_relative_below_the_working_directory(tmp_path, monkeypatch):
+    source = tmp_path / "app" / "users.py"
+    source.parent.mkdir()
+    source.write_text("def show(*ids): ...\n")
+    names: dict[str, Any] = {}
+    exec(compile(source.read_text(), str(source), "exec"), names)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RegistrationError, match=r"^handler 'show' \(app/users\.py:1\): parameter"):
+        Spikard().get("/")(names["show"])
+    # What is not written in Python has no place.
+    with pytest.raises(RegistrationError, match=r"^handler 'max': path '/': unknown option"):
+        Spikard().get("/", colour="red")(max)  # type: ignore[call-arg]
 
 
 def test_conflict_of_an_included_router_leaves_the_application_as_it_was():

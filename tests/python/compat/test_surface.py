@@ -231,7 +231,7 @@ def test_declaration_that_cannot_be_served_is_named() -> None:
     async def odd(value: Odd) -> None: ...
 
     app.get("/odd")(odd)
-    with pytest.raises(RegistrationError, match="handler 'odd': parameter 'value'"):
+    with pytest.raises(RegistrationError, match=r"handler 'odd' \(.*\): parameter 'value'"):
         app.openapi()
     with pytest.raises(RegistrationError, match="status_code must be"):
         app.get("/", status_code=42)(lambda: None)

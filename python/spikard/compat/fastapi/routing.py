@@ -164,12 +164,14 @@ def route_of(
     """
     if not callable(handler):
         raise RegistrationError(f"path {path!r}: handler {handler!r} is not callable")
+    signature = read_signature(handler)
     status = options.get("status_code")
     if status is not None:
         options["status_code"] = status = int(status)
         if not 100 <= status <= 599:
-            raise RegistrationError(f"path {path!r}: status_code must be 100 to 599, got {status}")
-    signature = read_signature(handler)
+            raise RegistrationError(
+                f"{signature.owner}: path {path!r}: status_code must be 100 to 599, got {status}"
+            )
     names = path_names(path)
     FastAPIPlanner(signature, names, providers={}, protocol=protocol, early=True).plan()
     verbs = tuple(sorted({method.upper() for method in methods}))
