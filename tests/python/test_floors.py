@@ -28,7 +28,8 @@ RUST_FLOORS = {
 PYTHON_FLOORS = [
     {"_spikard", "exceptions", "_rules", "_logging", "_slots", "_violations"}
     | {"_deadline", "_life", "_pool", "_wsgi"},
-    {"background", "datastructures", "config", "params"},
+    {"background", "config", "datastructures", "params"}
+    | {"_headers", "_multidict", "_request", "_state", "_uploads"},
     {"_settings", "websockets", "responses", "di", "grpc", "_codecs", "_signature", "_problems"}
     | {"_files", "_exchange", "_forms", "encoders", "middleware", "security", "staticfiles"}
     | {"status", "templating"},
