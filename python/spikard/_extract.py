@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from spikard._codecs import MALFORMED, Codec
+from spikard._out_of_range import MESSAGE, read_out_of_range
 from spikard._plan import wire_name
 from spikard._violations import Error, Loc, error
 from spikard.datastructures import FormData, MultiDict, UploadFile, form_pairs
@@ -361,9 +362,10 @@ def _decoded(
     try:
         value, has_whole = untyped(body)
     except msgspec.ValidationError as exc:
-        # Well-formed, but a number no value can hold (1e400, 5 000 digits).
-        what, _, _ = str(exc).partition(" - at ")
-        found.append(error("validation_error", ("body",), what, None))
+        if untyped is _read_json:
+            _note_out_of_range(plan, body, found)
+        else:  # MessagePack: a time that no value can hold
+            found.append(error("validation_error", ("body",), str(exc), None))
         return None
     except (msgspec.DecodeError, ValueError, *MALFORMED):
         raise malformed() from None
@@ -380,6 +382,18 @@ def _decoded(
         raise malformed() from None
     made = _converted(plan.codec, whole, ("body",), value, found)
     return None if made is _MISSING else made
+
+
+def _note_out_of_range(plan: BodyPlan, body: bytes, found: list[Error]) -> None:
+    """Note what is wrong with a body that holds a number which no value can."""
+    try:
+        value = read_out_of_range(body)
+        whole = whole_numbers(value)
+    except (ValueError, *MALFORMED):
+        raise malformed() from None
+    refused = msgspec.ValidationError(MESSAGE)
+    errors = _explained(plan.codec, whole, ("body",), value, refused)
+    found.extend(errors or [error("validation_error", ("body",), MESSAGE, None)])
 
 
 def _read_json(body: bytes) -> tuple[Any, bool]:

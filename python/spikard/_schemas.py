@@ -20,6 +20,7 @@ import msgspec
 from spikard import _spikard
 from spikard._codecs import Codec, bool_text, float_text, int_text, register_codec
 from spikard._files import file_rule
+from spikard._out_of_range import OutOfRange
 from spikard._signature import MISSING, Parameter, Signature
 from spikard.datastructures import UploadFile
 from spikard.exceptions import RegistrationError
@@ -127,7 +128,7 @@ class SchemaCodec(Codec):
 
 def _placeholder(value: Any) -> Any:
     """Stand for an uploaded file, a string of ``format: binary`` to the schema."""
-    return ""
+    return value.text if isinstance(value, OutOfRange) else ""
 
 
 def _relocated(item: Error, loc: Loc, value: Any, shown: Any) -> Error:

@@ -17,6 +17,7 @@ import msgspec
 
 from spikard._codecs import MALFORMED, Codec, encode_json
 from spikard._endpoint import is_async_callable, threaded
+from spikard._out_of_range import MESSAGE, read_out_of_range
 from spikard._problems import problem, problem_of, shown_errors
 from spikard.exceptions import HTTPException, WebSocketDisconnect, WebSocketException
 from spikard.responses import Response
@@ -88,8 +89,11 @@ def _decoded(codec: Codec | None, data: str | bytes) -> tuple[Any, dict[str, Any
     if codec is None:
         return None, complaint
     try:
-        value = msgspec.json.decode(raw)
-        errors = codec.explain(value, ("message",), value)
+        try:
+            value, refused = msgspec.json.decode(raw), None
+        except msgspec.ValidationError:
+            value, refused = read_out_of_range(raw), msgspec.ValidationError(MESSAGE)
+        errors = codec.explain(value, ("message",), value, refused)
     except (ValueError, *MALFORMED):
         return None, complaint
     complaint["message"] = "Validation failed"

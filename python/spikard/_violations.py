@@ -20,6 +20,8 @@ from typing import Any
 import msgspec
 from msgspec import inspect as mi
 
+from spikard._out_of_range import MESSAGE, OutOfRange
+
 __all__ = ["VIOLATIONS_LIMIT", "error", "violations"]
 
 VIOLATIONS_LIMIT = 1000
@@ -58,10 +60,16 @@ def violations(node: mi.Type, value: Any, loc: Loc, shown: Any, custom: Custom) 
         yield from check(node, value, loc, shown, custom)
 
 
+def _out_of_range(value: OutOfRange, loc: Loc) -> Error:
+    return error("validation_error", loc, MESSAGE, value.text)
+
+
 def _int(node: mi.IntType, value: Any, loc: Loc, shown: Any, _: Custom) -> Iterator[Error]:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, OutOfRange):
+        yield _out_of_range(value, loc)
+    elif isinstance(value, bool) or not isinstance(value, int):
         msg = "Input should be a valid integer, unable to parse string as an integer"
         yield error("int_parsing", loc, msg, shown)
     else:
@@ -69,7 +77,9 @@ def _int(node: mi.IntType, value: Any, loc: Loc, shown: Any, _: Custom) -> Itera
 
 
 def _float(node: mi.FloatType, value: Any, loc: Loc, shown: Any, _: Custom) -> Iterator[Error]:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, OutOfRange):
+        yield _out_of_range(value, loc)
+    elif isinstance(value, bool) or not isinstance(value, int | float):
         msg = "Input should be a valid number, unable to parse string as a number"
         yield error("float_parsing", loc, msg, shown)
     else:
@@ -110,6 +120,17 @@ def _bool(_n: mi.BoolType, value: Any, loc: Loc, shown: Any, _: Custom) -> Itera
     if not isinstance(value, bool):
         msg = "Input should be a valid boolean, unable to interpret input"
         yield error("bool_parsing", loc, msg, shown)
+
+
+def _any(_n: mi.AnyType, value: Any, loc: Loc, shown: Any, custom: Custom) -> Iterator[Error]:
+    if isinstance(value, OutOfRange):
+        yield _out_of_range(value, loc)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _any(_n, item, (*loc, str(index)), item, custom)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield from _any(_n, item, (*loc, key), item, custom)
 
 
 def _none(_n: mi.NoneType, value: Any, loc: Loc, shown: Any, _: Custom) -> Iterator[Error]:
@@ -388,6 +409,9 @@ def _union(node: mi.UnionType, value: Any, loc: Loc, shown: Any, custom: Custom)
     if len(members) == 1:
         yield from violations(members[0], value, loc, shown, custom)
         return
+    if isinstance(value, OutOfRange) and any(_same_shape(inner, value) for inner in members):
+        yield _out_of_range(value, loc)
+        return
     tagged = [inner for inner in members if isinstance(inner, mi.StructType) and inner.tag_field]
     if isinstance(value, dict) and tagged:
         yield from _tagged(tagged, value, loc, shown, custom)
@@ -490,6 +514,7 @@ def _checks() -> dict[type, Callable[..., Iterator[Error]]]:
     import uuid
 
     return {
+        mi.AnyType: _any,
         mi.IntType: _int,
         mi.FloatType: _float,
         mi.BoolType: _bool,
@@ -523,7 +548,7 @@ def _checks() -> dict[type, Callable[..., Iterator[Error]]]:
 _CHECKS = _checks()
 
 _SHAPES: dict[type, tuple[type, ...]] = {
-    mi.IntType: (int,),
+    mi.IntType: (int, OutOfRange),
     mi.FloatType: (int, float),
     mi.BoolType: (bool,),
     mi.StrType: (str,),

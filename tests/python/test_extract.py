@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import ipaddress
 from dataclasses import dataclass
+from decimal import Decimal  # noqa: TC003 - read at run time
 from typing import Annotated, Any, Literal, TypedDict
 
 import msgspec
@@ -317,6 +318,95 @@ def test_hostile_json_is_the_clients_fault(body, status, door):
     if status == 400:
         assert answer.json()["detail"] == "Invalid request format"
         assert answer.json()["status"] == 400
+
+
+class Measured(Struct):
+    unit_price: float
+    count: int = 0
+    name: Annotated[str, Meta(min_length=3)] = "abc"
+    either: int | float | None = None
+    exact: Decimal | None = None
+    notes: dict[str, Any] = {}
+    inner: Any = None
+    items: list[Measured] = []
+
+
+_HUGE = "9" * 5000
+
+
+def _out_of_range(text: str, *loc: str) -> dict[str, Any]:
+    shown = text if len(text) <= 1024 else text[:768] + "…"
+    return {
+        "type": "validation_error",
+        "loc": ["body", *loc],
+        "msg": "Number out of range",
+        "input": shown,
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ('{"unit_price": 1e400}', [_out_of_range("1e400", "unit_price")]),
+        ('{"unit_price": -1E+400}', [_out_of_range("-1E+400", "unit_price")]),
+        ('{"unit_price": 1, "count": ' + _HUGE + "}", [_out_of_range(_HUGE, "count")]),
+        ('{"unit_price": 1, "either": 1e999}', [_out_of_range("1e999", "either")]),
+        ('{"unit_price": 1, "notes": {"a": 1e999}}', [_out_of_range("1e999", "notes", "a")]),
+        (
+            '{"unit_price": 1, "inner": [0, {"b": 1e999}]}',
+            [_out_of_range("1e999", "inner", "1", "b")],
+        ),
+        (
+            '{"items": [{"unit_price": 2.0}, {"unit_price": 1e400, "name": "a"}],'
+            ' "unit_price": 1e401}',
+            [
+                _out_of_range("1e401", "unit_price"),
+                _out_of_range("1e400", "items", "1", "unit_price"),
+                {
+                    "type": "string_too_short",
+                    "loc": ["body", "items", "1", "name"],
+                    "msg": "String should have at least 3 characters",
+                    "input": "a",
+                    "ctx": {"min_length": 3},
+                },
+            ],
+        ),
+        (
+            # Neither a member that the type does not have nor a Decimal is the mistake.
+            '{"unit_price": null, "other": 1e400, "exact": "1e400"}',
+            [
+                {
+                    "type": "float_parsing",
+                    "loc": ["body", "unit_price"],
+                    "msg": "Input should be a valid number, unable to parse string as a number",
+                    "input": None,
+                }
+            ],
+        ),
+    ],
+)
+def test_number_that_no_value_can_hold_is_reported_where_it_is(body, expected, door):
+    app = Spikard()
+
+    @app.post("/")
+    async def handler(item: Measured) -> None: ...
+
+    answer = door(app).post("/", body=body.encode(), headers={"content-type": "application/json"})
+    assert answer.status == 422
+    assert answer.json()["errors"] == expected
+
+
+@pytest.mark.parametrize("rest", ["", '"\\ud800"}', "NaN}", "01}", "1} x", "1"])
+def test_what_follows_a_number_that_no_value_can_hold_must_be_json(rest, door):
+    app = Spikard()
+
+    @app.post("/")
+    async def handler(item: Measured) -> None: ...
+
+    body = f'{{"unit_price": 1e400, "other": {rest}'.encode()
+    answer = door(app).post("/", body=body, headers={"content-type": "application/json"})
+    assert answer.status == 400
+    assert answer.json()["detail"] == "Invalid request format"
 
 
 def test_deep_nesting_of_a_recursive_type_is_no_crash(door):

@@ -26,7 +26,7 @@ RUST_FLOORS = {
 # Modules of python/spikard, lowest first. Imports inside functions and under TYPE_CHECKING may
 # point upwards: `app.run` has to reach the workers, and types cost nothing at run time.
 PYTHON_FLOORS = [
-    {"_spikard", "exceptions", "_rules", "_logging", "_slots", "_violations"}
+    {"_spikard", "exceptions", "_rules", "_logging", "_slots", "_out_of_range", "_violations"}
     | {"_deadline", "_life", "_pool", "_wsgi"},
     {"background", "config", "datastructures", "params"}
     | {"_headers", "_multidict", "_request", "_state", "_uploads"},

@@ -101,8 +101,9 @@ def test_typed_messages_parameters_and_dependencies(door):
     async def handler(room: Path[int], message: Move, session, *, q: Query[int] = Query(1)) -> Any:  # noqa: B008
         return [room, message.x, session, q]
 
-    events = talk(app, door, "/7?q=3", '{"x": 1}', '{"x": -1}', '{"x": 2}')
+    events = talk(app, door, "/7?q=3", '{"x": 1}', '{"x": -1}', '{"x": 2}', '{"x": 1e400}')
     assert [events[0], events[1], events[3]] == ["accept", '[7,1,"s",3]', '[7,2,"s",3]']
+    assert '"loc":["message","x"],"msg":"Number out of range","input":"1e400"' in events[4]
     assert '"message":"Validation failed"' in events[2]
     assert '"loc":["message","x"]' in events[2]
     assert made == ["open", "close"]
