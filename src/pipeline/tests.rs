@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use super::clock::tests::TestClock;
 use super::*;
-use crate::message::head::{Connection, Endpoint, Memo};
+use crate::message::body::ResponseBody;
+use crate::message::head::{Connection, Endpoint, Head, Memo, Scheme};
 
 mod access;
 mod cors;
