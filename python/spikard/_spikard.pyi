@@ -66,6 +66,8 @@ class Reactor:
 
         `timeout` is in seconds; None waits for ever, 0 or less does not wait.
         """
+    def flush(self) -> None:
+        """Write what asyncio's transports keep for the end of the turn."""
     def tasks(self) -> list[Task[Any]]:
         """Return the tasks of handlers that have not finished."""
     def close(self) -> None:
@@ -389,6 +391,7 @@ class SocketIo:
     def __new__(
         cls,
         transport: Transport,
+        event_loop: AbstractEventLoop,
         descriptor: int,
         slow_write: Callable[[Any, Any], None],
         slow_writelines: Callable[[Any, Any], None],
@@ -406,3 +409,7 @@ class SocketIo:
         """Be `Transport.write`."""
     def writelines(self, list_of_data: Any) -> None:
         """Be `Transport.writelines`."""
+    def flush(self) -> None:
+        """Write what is kept for the end of the turn; asyncio has what the socket does not take."""
+    def forget(self) -> None:
+        """Drop what is kept."""

@@ -31,8 +31,11 @@ _AsyncioTransport: Any = selector_events._SelectorSocketTransport  # type: ignor
 class SocketTransport(_AsyncioTransport):  # type: ignore[misc]  # see above
     """asyncio's transport of a connected socket.
 
-    `write` and `writelines` are those of its `SocketIo` until the connection is lost.
+    `write` and `writelines` are those of its `SocketIo` until the connection is lost. It keeps
+    small writes until the end of the turn; whatever has to come behind them flushes first.
     """
+
+    io: SocketIo | None = None
 
     def __init__(
         self,
@@ -44,7 +47,7 @@ class SocketTransport(_AsyncioTransport):  # type: ignore[misc]  # see above
         server: asyncio.AbstractServer | None = None,
     ) -> None:
         self.io = SocketIo(
-            self, sock.fileno(), _AsyncioTransport.write, _AsyncioTransport.writelines
+            self, loop, sock.fileno(), _AsyncioTransport.write, _AsyncioTransport.writelines
         )
         super().__init__(loop, sock, protocol, waiter, extra, server)
         self.write = self.io.write
@@ -54,6 +57,38 @@ class SocketTransport(_AsyncioTransport):  # type: ignore[misc]  # see above
         super().set_protocol(protocol)
         if self._loop is not None:  # the connection is not lost yet
             self._loop.protocol_changed(self._sock_fd)
+
+    def flush(self) -> None:
+        """Write what is kept, as far as the socket takes it."""
+        if self.io is not None:
+            self.io.flush()
+
+    def close(self) -> None:
+        self.flush()
+        super().close()
+
+    def abort(self) -> None:
+        self.flush()
+        super().abort()
+
+    def write_eof(self) -> None:
+        self.flush()
+        super().write_eof()
+
+    def get_write_buffer_size(self) -> int:
+        self.flush()
+        size: int = super().get_write_buffer_size()
+        return size
+
+    def _make_empty_waiter(self) -> asyncio.Future[None]:
+        self.flush()
+        waiter: asyncio.Future[None] = super()._make_empty_waiter()
+        return waiter
+
+    def _force_close(self, exc: BaseException | None) -> None:
+        if self.io is not None:
+            self.io.forget()
+        super()._force_close(exc)
 
     def _call_connection_lost(self, exc: BaseException | None) -> None:
         # They refer to the transport, which would wait for the garbage collector.
@@ -78,9 +113,18 @@ class ReactorEventLoop(asyncio.SelectorEventLoop):
         try:
             yield
         finally:
+            reactor.flush()
             self._reactor = None
             for descriptor in list(self._reading):
                 self.protocol_changed(descriptor)
+
+    def run_forever(self) -> None:
+        """Run until `stop`, and write what transports keep."""
+        try:
+            super().run_forever()
+        finally:
+            if self._reactor is not None:
+                self._reactor.flush()
 
     def protocol_changed(self, descriptor: int) -> None:
         """Read anew, if this descriptor is read: by other means, or for another protocol."""
@@ -106,6 +150,7 @@ class ReactorEventLoop(asyncio.SelectorEventLoop):
         if (
             self._reactor is not None
             and type(transport) is SocketTransport
+            and transport.io is not None
             and isinstance(protocol := transport.get_protocol(), asyncio.Protocol)
             and not self.get_debug()
         ):
@@ -122,6 +167,6 @@ class ReactorEventLoop(asyncio.SelectorEventLoop):
 
     def _stop_reading(self, descriptor: int) -> bool:
         reading = self._reading.pop(descriptor, None)
-        if reading is not None:
-            reading[0].io.stop()
+        if reading is not None and (io := reading[0].io) is not None:
+            io.stop()
         return reading is not None

@@ -40,6 +40,8 @@ use super::afterwork::Afterwork;
 use super::confined::Confined;
 use super::gil;
 use super::task::Tasks;
+use super::transport::HeldWrite;
+use crate::server::batch::Batch;
 
 thread_local! {
     static CURRENT: RefCell<Option<Rc<Core>>> = const { RefCell::new(None) };
@@ -60,6 +62,8 @@ pub(crate) struct Core {
     pub(crate) tasks: Tasks,
     /// What is still to be done after responses.
     pub(super) afterwork: Rc<Afterwork>,
+    /// Transports whose writes wait for the end of the turn.
+    pub(super) writes: Batch<HeldWrite>,
     /// The running event loop.
     pub(crate) event_loop: Py<PyAny>,
     /// `loop._ready`, a deque.
@@ -233,6 +237,7 @@ impl Reactor {
         let core = Rc::new(Core {
             tasks: Tasks::new(event_loop)?,
             afterwork: Rc::default(),
+            writes: Batch::default(),
             event_loop: event_loop.clone().unbind(),
             ready: event_loop
                 .getattr("_ready")?
@@ -255,6 +260,8 @@ impl Reactor {
             *current = Some(Rc::clone(&core));
             Ok(())
         })?;
+        let writing = Rc::clone(&core);
+        runtime.spawn_local(async move { writing.writes.run().await });
         Ok(Self(Confined::new(Running {
             runtime: Some(runtime),
             core,
@@ -297,6 +304,12 @@ impl Reactor {
             has_events
         });
         core.raised.take().map_or(Ok(has_events), Err)
+    }
+
+    /// Writes what asyncio's transports keep for the end of the turn.
+    fn flush(&self) -> PyResult<()> {
+        self.core()?.writes.flush();
+        Ok(())
     }
 
     /// The tasks of handlers that have not finished.

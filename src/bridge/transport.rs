@@ -4,14 +4,19 @@
 //! How this works: a `spikard._transport.SocketTransport` is asyncio's own transport, with two
 //! things done by a [`SocketIo`]. While it reads, its descriptor is one of the runtime's, so what
 //! arrives goes from the socket to `data_received` without a round of asyncio's own selector and
-//! its queue of callbacks. And a `write` that the socket takes as a whole is one `send`. All else,
-//! what is left of a write, errors, the end, is asyncio's code.
+//! its queue of callbacks. And small writes are kept until the end of the turn, when those of all
+//! transports are made one after the other (see [`Batch`](crate::server::batch::Batch)), those of
+//! one transport with one system call. All else, what the socket does not take, errors, the end,
+//! is asyncio's code.
 //!
 //! Things that are easy to get wrong here:
 //! - The transport closes its descriptor after it has stopped reading. [`SocketIo::stop`] takes
 //!   the registration away at once, or the next socket of the same number would lose its own.
 //! - `data_received` may pause, close or hand the transport over: nothing that was known before
 //!   the call holds after it.
+//! - Whatever looks at the transport's buffer or ends the transport comes after the writes that
+//!   are kept: the class calls [`SocketIo::flush`] first. A transport that has failed has nothing
+//!   left to write: [`SocketIo::forget`].
 //! - A read that fills less than the buffer has emptied the socket. The runtime is edge-triggered:
 //!   readiness is cleared then and only then.
 
@@ -22,28 +27,32 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::{BorrowedFd, RawFd};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError, PySystemExit};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyMemoryView, PySlice};
+use pyo3::types::{PyBytes, PyList};
 use pyo3::{PyTraverseError, PyVisit};
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, recv, send, sendmsg};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::task::spawn_local;
 
 use super::confined::Confined;
 use super::reactor::{Core, Reactor};
+use crate::server::batch::Held;
 
 /// Bytes asked of a socket at a time.
 const READ_BYTES: usize = 64 * 1024;
-/// The longest list of pieces that is copied together to be written at once.
-const GATHERED_BYTES: usize = 16 * 1024;
+/// What a transport keeps for the end of the turn; with more it writes at once.
+const HELD_BYTES: usize = 16 * 1024;
+/// The same, in pieces: what one system call takes.
+const HELD_PIECES: usize = 64;
 
 thread_local! {
     static RECEIVED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -53,11 +62,48 @@ thread_local! {
 #[pyclass(frozen, module = "spikard._spikard")]
 pub(crate) struct SocketIo {
     transport: Py<PyAny>,
+    event_loop: Py<PyAny>,
     /// `write` and `writelines` of asyncio's transport, unbound.
     slow_write: Py<PyAny>,
     slow_writelines: Py<PyAny>,
     descriptor: RawFd,
-    reading: Confined<RefCell<Option<Rc<Reading>>>>,
+    state: Confined<State>,
+}
+
+#[derive(Default)]
+struct State {
+    reading: RefCell<Option<Rc<Reading>>>,
+    held: RefCell<Pieces>,
+}
+
+/// What is to be written, in order.
+#[derive(Default)]
+struct Pieces {
+    pieces: Vec<Py<PyBytes>>,
+    bytes: usize,
+}
+
+/// A transport whose writes wait for the end of the turn.
+pub(super) struct HeldWrite(Py<SocketIo>);
+
+impl Held for HeldWrite {
+    /// A handler rarely computes for as long between two awaits.
+    const MAX_WAIT: Duration = Duration::from_millis(1);
+
+    fn release(&self) {
+        Python::attach(|py| {
+            let core = Core::current();
+            if let Err(error) = self.0.get().flush(py) {
+                match &core {
+                    Some(core) if leaves_the_loop(py, &error) => core.raise(error),
+                    _ => error.write_unraisable(py, Some(self.0.bind(py))),
+                }
+            }
+            if let Some(core) = core {
+                core.after_step(py);
+            }
+        });
+    }
 }
 
 /// A registration of the descriptor with the runtime, and who waits for it.
@@ -81,21 +127,24 @@ impl SocketIo {
     #[new]
     fn new(
         transport: Py<PyAny>,
+        event_loop: Py<PyAny>,
         descriptor: RawFd,
         slow_write: Py<PyAny>,
         slow_writelines: Py<PyAny>,
     ) -> Self {
         Self {
             transport,
+            event_loop,
             slow_write,
             slow_writelines,
             descriptor,
-            reading: Confined::new(RefCell::new(None)),
+            state: Confined::new(State::default()),
         }
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.transport)?;
+        visit.call(&self.event_loop)?;
         visit.call(&self.slow_write)?;
         visit.call(&self.slow_writelines)
     }
@@ -124,7 +173,7 @@ impl SocketIo {
             socket: RefCell::new(Some(socket)),
             waiting: RefCell::new(None),
         });
-        this.reading.get()?.replace(Some(Rc::clone(&reading)));
+        this.state.get()?.reading.replace(Some(Rc::clone(&reading)));
         let transport = this.transport.clone_ref(slf.py());
         let reader = Reader {
             reading,
@@ -141,7 +190,7 @@ impl SocketIo {
 
     /// Reads no more. Idempotent.
     fn stop(&self) -> PyResult<()> {
-        let Some(reading) = self.reading.get()?.take() else {
+        let Some(reading) = self.state.get()?.reading.take() else {
             return Ok(());
         };
         drop(reading.socket.take());
@@ -153,52 +202,83 @@ impl SocketIo {
     }
 
     /// `Transport.write`.
-    fn write(&self, data: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = data.py();
+    fn write(slf: &Bound<'_, Self>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let this = slf.get();
         if let Ok(bytes) = data.cast_exact::<PyBytes>()
             && !bytes.as_bytes().is_empty()
-            && self.is_idle(py)?
+            && let Ok(state) = this.state.get()
+            && this.is_idle(slf.py())?
         {
-            return self.send(bytes);
+            return Self::hold(slf, state, [bytes.clone()]);
         }
-        self.slow_write.call1(py, (&self.transport, data)).map(drop)
+        this.pass_on(slf.py(), &this.slow_write, data)
     }
 
     /// `Transport.writelines`.
-    fn writelines(&self, list_of_data: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = list_of_data.py();
+    fn writelines(slf: &Bound<'_, Self>, list_of_data: &Bound<'_, PyAny>) -> PyResult<()> {
+        let this = slf.get();
         if let Ok(list) = list_of_data.cast_exact::<PyList>()
-            && let Some(gathered) = gather(list)
-            && self.is_idle(py)?
+            && (1..HELD_PIECES).contains(&list.len())
+            && list.iter().all(|each| is_piece(&each))
+            && let Ok(state) = this.state.get()
+            && this.is_idle(slf.py())?
         {
-            return self.send(&gathered);
+            let pieces = list.iter().filter_map(|each| each.cast_into_exact().ok());
+            return Self::hold(slf, state, pieces);
         }
-        let arguments = (&self.transport, list_of_data);
-        self.slow_writelines.call1(py, arguments).map(drop)
+        this.pass_on(slf.py(), &this.slow_writelines, list_of_data)
+    }
+
+    /// Writes what is kept; what the socket does not take is left to asyncio.
+    fn flush(&self, py: Python<'_>) -> PyResult<()> {
+        let Ok(state) = self.state.get() else {
+            return Ok(()); // only its own thread keeps anything
+        };
+        let held = state.held.take();
+        if held.pieces.is_empty() {
+            return Ok(());
+        }
+        let sent = match self.send(py, &held.pieces) {
+            Ok(sent) if sent == held.bytes => return Ok(()),
+            Ok(sent) => sent,
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => 0,
+            Err(error) => {
+                let message = "Fatal write error on socket transport";
+                return fail(self.transport.bind(py), os_error(&error.into()), message);
+            }
+        };
+        let rest = PyBytes::new_with(py, held.bytes - sent, |room| {
+            held.copy_from(py, sent, room);
+            Ok(())
+        })?;
+        self.slow_write.call1(py, (&self.transport, rest)).map(drop)
+    }
+
+    /// Drops what is kept.
+    fn forget(&self) -> PyResult<()> {
+        self.state.get()?.held.take();
+        Ok(())
     }
 }
 
-/// The pieces of a list as one, if all are `bytes`, there are some, and they are few.
-fn gather<'py>(list: &Bound<'py, PyList>) -> Option<Bound<'py, PyBytes>> {
-    let mut total = 0;
-    for each in list.iter() {
-        total += each.cast_exact::<PyBytes>().ok()?.as_bytes().len();
-    }
-    if !(1..=GATHERED_BYTES).contains(&total) {
-        return None;
-    }
-    if list.len() == 1 {
-        return list.get_item(0).ok()?.cast_into_exact().ok();
-    }
-    PyBytes::new_with(list.py(), total, |mut room| {
-        for each in list.iter() {
-            let (piece, rest) = room.split_at_mut(each.cast_exact::<PyBytes>()?.as_bytes().len());
-            piece.copy_from_slice(each.cast_exact::<PyBytes>()?.as_bytes());
+/// Whether something is written as it is. asyncio passes an empty piece over.
+fn is_piece(data: &Bound<'_, PyAny>) -> bool {
+    data.cast_exact::<PyBytes>()
+        .is_ok_and(|bytes| !bytes.as_bytes().is_empty())
+}
+
+impl Pieces {
+    /// Copies everything behind the first `skip` bytes to `room`, which has their size.
+    fn copy_from(&self, py: Python<'_>, mut skip: usize, mut room: &mut [u8]) {
+        for piece in &self.pieces {
+            let piece = piece.as_bytes(py);
+            let left = &piece[skip.min(piece.len())..];
+            skip = skip.saturating_sub(piece.len());
+            let (place, rest) = room.split_at_mut(left.len());
+            place.copy_from_slice(left);
             room = rest;
         }
-        Ok(())
-    })
-    .ok()
+    }
 }
 
 impl SocketIo {
@@ -211,23 +291,59 @@ impl SocketIo {
             && transport.getattr(intern!(py, "_empty_waiter"))?.is_none())
     }
 
-    /// Sends at once; what the socket does not take is left to asyncio.
-    fn send(&self, data: &Bound<'_, PyBytes>) -> PyResult<()> {
-        let py = data.py();
-        // SAFETY: the transport is open (`is_idle`), and closes its socket on this thread.
-        let socket = unsafe { BorrowedFd::borrow_raw(self.descriptor) };
-        let sent = match send(socket, data.as_bytes(), SendFlags::NOSIGNAL) {
-            Ok(sent) if sent == data.as_bytes().len() => return Ok(()),
-            Ok(sent) => sent,
-            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => 0,
-            Err(error) => {
-                let message = "Fatal write error on socket transport";
-                return fail(self.transport.bind(py), os_error(&error.into()), message);
+    /// Keeps pieces for the end of the turn, or writes them: a lot, or without a reactor in the
+    /// loop.
+    fn hold<'py>(
+        slf: &Bound<'py, Self>,
+        state: &State,
+        pieces: impl IntoIterator<Item = Bound<'py, PyBytes>>,
+    ) -> PyResult<()> {
+        let this = slf.get();
+        let (is_new, is_small) = {
+            let mut held = state.held.borrow_mut();
+            let is_new = held.pieces.is_empty();
+            for piece in pieces {
+                held.bytes += piece.as_bytes().len();
+                held.pieces.push(piece.unbind());
             }
+            (
+                is_new,
+                held.bytes <= HELD_BYTES && held.pieces.len() <= HELD_PIECES,
+            )
         };
-        let rest = PySlice::new(py, sent.try_into()?, isize::MAX, 1);
-        let rest = PyMemoryView::from(data)?.get_item(rest)?;
-        self.slow_write.call1(py, (&self.transport, rest)).map(drop)
+        let core = Core::current().filter(|core| core.event_loop.is(&this.event_loop));
+        match core {
+            Some(core) if is_small => {
+                if is_new {
+                    let held = HeldWrite(slf.clone().unbind());
+                    core.writes.add(held, |task| core.wake(task));
+                }
+                core.writes.flush_if_due();
+                Ok(())
+            }
+            _ => this.flush(slf.py()),
+        }
+    }
+
+    /// Has asyncio write, behind what is kept.
+    fn pass_on(&self, py: Python<'_>, write: &Py<PyAny>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+        self.flush(py)?;
+        write.call1(py, (&self.transport, data)).map(drop)
+    }
+
+    fn send(&self, py: Python<'_>, pieces: &[Py<PyBytes>]) -> rustix::io::Result<usize> {
+        // SAFETY: the transport is open: it was (`is_idle`), and flushes before it closes its
+        // socket, on this thread.
+        let socket = unsafe { BorrowedFd::borrow_raw(self.descriptor) };
+        if let [piece] = pieces {
+            return send(socket, piece.as_bytes(py), SendFlags::NOSIGNAL);
+        }
+        let pieces: Vec<_> = pieces
+            .iter()
+            .map(|piece| IoSlice::new(piece.as_bytes(py)))
+            .collect();
+        let mut ancillary = SendAncillaryBuffer::default();
+        sendmsg(socket, &pieces, &mut ancillary, SendFlags::NOSIGNAL)
     }
 }
 

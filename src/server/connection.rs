@@ -12,7 +12,8 @@ use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use super::application::{Application, UpgradedIo};
-use super::http1::{self, Batch, Outcome, Shared};
+use super::batch::Batch;
+use super::http1::{self, HeldResponse, Outcome, Shared};
 use super::http2::{self, PREFACE, Preface};
 use super::limits::{HttpVersions, Limits};
 use super::shutdown::Stop;
@@ -35,7 +36,7 @@ pub async fn serve<A: Application>(
     app: Rc<A>,
     limits: Rc<Limits>,
     activity: Rc<Activity>,
-    batch: Rc<Batch>,
+    batch: Rc<Batch<HeldResponse>>,
 ) {
     let opened = match tls {
         None => Some((transport, connection, None)),

@@ -16,8 +16,9 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, spawn_local};
 
 use super::application::{Application, Fault};
+use super::batch::Batch;
 use super::connection;
-use super::http1::Batch;
+use super::http1::HeldResponse;
 use super::limits::Limits;
 use super::planted;
 use super::room::{self, Spare};
@@ -106,7 +107,7 @@ pub struct Server<A> {
     limits: Rc<Limits>,
     tls: Option<Rc<TlsAcceptor>>,
     watch: Rc<Watch>,
-    batch: Rc<Batch>,
+    batch: Rc<Batch<HeldResponse>>,
     /// Told when a connection has ended.
     ended: Rc<Notify>,
     listeners: RefCell<Vec<AbortHandle>>,

@@ -5,6 +5,7 @@
 
 pub mod access_log;
 pub mod application;
+pub mod batch;
 pub mod connection;
 pub mod guard;
 pub mod http1;

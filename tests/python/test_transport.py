@@ -628,3 +628,173 @@ def test_a_file_is_sent_by_the_kernel(run: Run, tmp_path: Any) -> None:
         return got
 
     assert run(main) == b"head:" + content + b":tail"
+
+
+@pytest.mark.parametrize("ending", ["close", "abort", "write_eof"])
+def test_small_writes_are_made_before_the_end(run: Run, ending: str) -> None:
+    async def main() -> bytes:
+        transport, protocol, theirs = await connected(Recorder)
+        for n in range(10):  # more than are written at once
+            transport.write(b"%d" % n)
+        transport.writelines([b"a", b"b"])
+        getattr(transport, ending)()
+        loop, got = asyncio.get_running_loop(), b""
+        while data := await loop.sock_recv(theirs, 100):
+            got += data
+        theirs.close()
+        await protocol.ended
+        return got
+
+    assert run(main) == b"0123456789ab"
+
+
+def test_small_writes_of_many_transports_in_one_step(run: Run) -> None:
+    async def main() -> list[bytes]:
+        every = [await connected(Recorder) for _ in range(8)]
+        for n in range(3):
+            for transport, _, _ in every:
+                transport.writelines([b"%d" % n, b"-"])
+        loop = asyncio.get_running_loop()
+        answers = []
+        for transport, protocol, theirs in every:
+            got = b""
+            while len(got) < 6:
+                got += await loop.sock_recv(theirs, 100)
+            answers.append(got)
+            transport.close()
+            await protocol.ended
+            theirs.close()
+        return answers
+
+    assert run(main) == [b"0-1-2-"] * 8
+
+
+def test_small_and_large_writes_stay_in_order(run: Run) -> None:
+    pieces: list[Any] = [
+        b"a" * 10,
+        bytearray(b"b" * 10),
+        b"c" * 30_000,
+        b"d" * 10,
+        b"",
+        [b"e", b"", memoryview(b"f")],
+        [b"%d" % n for n in range(200)],
+        b"g" * 2_000_000,
+        b"h" * 10,
+        [b"i" * 5, b"j" * 5],
+    ]
+    content = b"".join(b"".join(each) if isinstance(each, list) else each for each in pieces)
+
+    async def main() -> bytes:
+        transport, protocol, theirs = await connected(Recorder)
+        for _ in range(5):  # whichever is the third write of a turn
+            for piece in pieces:
+                (transport.writelines if isinstance(piece, list) else transport.write)(piece)
+        loop, got = asyncio.get_running_loop(), bytearray()
+        while len(got) < 5 * len(content):
+            got += await loop.sock_recv(theirs, 1 << 20)
+        transport.close()
+        await protocol.ended
+        theirs.close()
+        return bytes(got)
+
+    assert run(main) == content * 5
+
+
+def test_the_size_of_the_buffer_is_what_the_socket_has_not_taken(run: Run) -> None:
+    async def main() -> list[int]:
+        transport, protocol, theirs = await connected(Recorder)
+        sizes = []
+        for _ in range(4):
+            transport.write(b"x" * 100)
+            sizes.append(transport.get_write_buffer_size())
+        transport.write(b"x" * 4_000_000)
+        left = 4_000_400 - transport.get_write_buffer_size()
+        theirs.setblocking(True)
+        while left > 0:
+            left -= len(theirs.recv(left))
+        transport.abort()
+        await protocol.ended
+        theirs.close()
+        return sizes
+
+    assert run(main) == [0, 0, 0, 0]
+
+
+def test_what_is_written_in_the_last_step_of_the_loop_is_sent(run: Run) -> None:
+    made: list[Any] = []
+
+    async def write() -> None:
+        made.extend(await connected(Recorder))
+        for n in range(5):
+            made[0].write(b"%d" % n)
+
+    async def end() -> None:
+        made[0].close()
+        await made[1].ended
+
+    run(write)
+    assert made[2].recv(100) == b"01234"
+    run(end)
+    made[2].close()
+
+
+def test_a_later_turn_writes_again(run: Run) -> None:
+    async def main() -> bytes:
+        transport, protocol, theirs = await connected(Recorder)
+        loop, got = asyncio.get_running_loop(), b""
+        for n in range(6):
+            for _ in range(n):
+                transport.write(b"%d" % n)
+            while len(got) < sum(range(n + 1)):
+                got += await loop.sock_recv(theirs, 100)
+        transport.close()
+        await protocol.ended
+        theirs.close()
+        return got
+
+    assert run(main) == b"".join(b"%d" % n * n for n in range(6))
+
+
+def test_writing_to_peers_that_have_gone_in_one_step(run: Run) -> None:
+    async def main() -> list[Any]:
+        every = [await connected(Recorder) for _ in range(5)]
+        for transport, _, theirs in every:
+            transport.pause_reading()
+            theirs.close()
+        for transport, _, _ in every:
+            transport.write(b"x")
+        return [type(await protocol.ended) for _, protocol, _ in every]
+
+    assert run(main) == [BrokenPipeError] * 5
+
+
+def test_a_write_from_another_thread_goes_out(run: Run) -> None:
+    async def main() -> bytes:
+        transport, protocol, theirs = await connected(Recorder)
+        await asyncio.to_thread(transport.write, b"not asyncio's rule, but it works there")
+        got = await asyncio.get_running_loop().sock_recv(theirs, 100)
+        transport.close()
+        await protocol.ended
+        theirs.close()
+        return got
+
+    assert run(main) == b"not asyncio's rule, but it works there"
+
+
+def test_a_lost_transport_keeps_nothing() -> None:
+    loop = new_event_loop()
+
+    async def main() -> Any:
+        transport, protocol, theirs = await connected(Recorder)
+        transport.write(b"x")
+        transport.close()
+        await protocol.ended
+        theirs.close()
+        transport.write(b"too late")  # asyncio takes it, and warns from the fifth on
+        transport.close()
+        transport.abort()
+        return transport.io
+
+    with reactor_on(loop):
+        assert loop.run_until_complete(main()) is None
+    loop.close()

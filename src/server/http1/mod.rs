@@ -7,7 +7,6 @@
 //! When a connection idles, `run` ends and gives the transport back, so that nothing but the socket
 //! is held; it is entered again at the next byte.
 
-mod batch;
 mod exchange;
 mod respond;
 mod wire;
@@ -25,15 +24,17 @@ use http::StatusCode;
 use hyper_util::rt::TokioIo;
 
 use super::application::{Application, UpgradeHandler};
+use super::batch::Batch;
 use super::limits::Limits;
 use super::shutdown::Stop;
 use super::transport::Transport;
 use super::watch::{Activity, Order, Phase};
 use crate::message::body::BodyError;
 use crate::message::head::{Connection, Endpoint};
-pub use batch::Batch;
 use respond::Answerer;
 use wire::{GuardedIo, Wire};
+
+pub use wire::HeldResponse;
 
 /// How a stretch of HTTP/1 ended.
 pub enum Outcome {
@@ -62,7 +63,7 @@ pub struct Shared {
     pub activity: Rc<Activity>,
     /// Facts for the application.
     pub connection: Arc<Connection>,
-    batch: Rc<Batch>,
+    batch: Rc<Batch<HeldResponse>>,
     /// Whether bytes that hyper has written wait here.
     unsent: Cell<bool>,
     /// Whether a request is being answered.
@@ -90,7 +91,7 @@ impl Shared {
         limits: Rc<Limits>,
         activity: Rc<Activity>,
         connection: Arc<Connection>,
-        batch: Rc<Batch>,
+        batch: Rc<Batch<HeldResponse>>,
     ) -> Self {
         Self {
             limits,

@@ -3,19 +3,20 @@
 use std::cell::RefCell;
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::super::batch::{Batch, Held};
 use super::super::guard::{Guard, Verdict};
 use super::super::planted;
 use super::super::shutdown::Stop;
 use super::super::transport::Transport;
 use super::super::watch::Phase;
 use super::Shared;
-use super::batch::Batch;
 
 /// Up to this many bytes head and body are copied together, to be written with the turn's
 /// [`Batch`]; the kernel takes one buffer faster than two anyway.
@@ -53,7 +54,23 @@ enum Output {
 /// hyper's end of the [`Wire`].
 pub(super) struct GuardedIo {
     wire: Rc<RefCell<Wire>>,
-    batch: Rc<Batch>,
+    batch: Rc<Batch<HeldResponse>>,
+}
+
+/// A connection whose small responses wait for the end of the turn.
+#[derive(Debug)]
+pub struct HeldResponse(Weak<RefCell<Wire>>);
+
+impl Held for HeldResponse {
+    /// A fraction of what a network adds by itself, and enough for a dozen small requests.
+    const MAX_WAIT: Duration = Duration::from_micros(100);
+
+    fn release(&self) {
+        if let Some(wire) = self.0.upgrade() {
+            planted::point("batch");
+            wire.borrow_mut().release();
+        }
+    }
 }
 
 impl Wire {
@@ -268,7 +285,7 @@ impl Wire {
 }
 
 impl GuardedIo {
-    pub(super) fn new(wire: Rc<RefCell<Wire>>, batch: Rc<Batch>) -> Self {
+    pub(super) fn new(wire: Rc<RefCell<Wire>>, batch: Rc<Batch<HeldResponse>>) -> Self {
         Self { wire, batch }
     }
 
@@ -285,7 +302,8 @@ impl GuardedIo {
         let is_new = std::mem::replace(&mut wire.output, Output::Held) != Output::Held;
         drop(wire);
         if is_new {
-            self.batch.add(&self.wire);
+            let held = HeldResponse(Rc::downgrade(&self.wire));
+            self.batch.add(held, Waker::wake_by_ref);
         }
         self.batch.flush_if_due();
         Poll::Ready(Ok(held))
