@@ -41,7 +41,7 @@ MALFORMED: list[tuple[str, bytes]] = [
     ("G01-objects", b'{"a":' * 100_000 + b"1" + b"}" * 100_000),
     ("G01-objects-open", b'{"a":' * 100_000),
     ("G01-recursive", b'{"n":1,"of":[' * 20_000 + b"]}" * 20_000),
-    ("G01-in-a-member", b'{"n":' + b"[" * 1100 + b"]" * 1100 + b"}"),
+    ("G01-in-a-member", b'{"n":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
     ("G03-string", b'{"n":1,"s":"\xff"}'),
     ("G03-key", b'{"n":1,"\xff":1}'),
     ("G03-truncated", b'{"n":1,"s":"\xc3"}'),
