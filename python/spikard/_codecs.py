@@ -20,7 +20,6 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import islice
 from typing import Annotated, Any, TypeGuard, Union, get_args, get_origin
 
 import msgspec
@@ -140,7 +139,7 @@ class MsgspecCodec(Codec):
         if self._disordered:
             _put_in_order(self._disordered, self.type)
             self._disordered = []
-        return list(islice(violations(self.node, value, loc, shown, _custom), VIOLATIONS_LIMIT))
+        return violations(self.node, value, loc, shown, _custom)[:VIOLATIONS_LIMIT]
 
     def _generic(self, exc: Exception, loc: Loc, shown: Any) -> Error:
         text, _, path = str(exc).partition(" - at `")

@@ -5,9 +5,10 @@ otherwise one function is generated as source, so that a request runs straight-l
 and looks nothing up.
 
 A *slow pass* (`spikard._extract`) stands behind `RouteSpec.explain`: the server calls it
-when its own quick extraction did not fit. The answer is the error response, or the tuple of
-all argument values when the request is fine after all (an urlencoded or MessagePack body,
-``ids[]=1``).
+when its own quick extraction did not fit, with the request, the body, and whether it was the
+body, JSON by its media type, that the decoder refused. The answer is the error response, or the
+tuple of all argument values when the request is fine after all (an urlencoded or MessagePack
+body, ``ids[]=1``).
 """
 
 # Values of any type are walked here: `Any` narrowed to a dict or list has unknown items.
@@ -81,7 +82,7 @@ class RouteSpec:
     encode: Callable[[Any], bytes]
     status_code: int
     media_type: bytes
-    explain: Callable[[Request, bytes | None], Response | tuple[Any, ...]]
+    explain: Callable[[Request, bytes | None, bool], Response | tuple[Any, ...]]
     fail: Callable[[Request, BaseException], Response | Awaitable[Response]]
     options: dict[str, Any] = field(default_factory=dict)
     simple: bool = True

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from spikard._codecs import MALFORMED, Codec
-from spikard._out_of_range import MESSAGE, read_out_of_range
+from spikard._out_of_range import MESSAGE, SEARCHED_BYTES, read_out_of_range
 from spikard._plan import wire_name
+from spikard._problems import problem
 from spikard._violations import Error, Loc, error
 from spikard.datastructures import FormData, MultiDict, UploadFile, form_pairs
 from spikard.exceptions import HTTPException, RequestValidationError
@@ -56,8 +57,11 @@ class Extractor:
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
 
-    def values(self, request: Request, body: bytes | None) -> list[Any]:
+    def values(self, request: Request, body: bytes | None, *, refused: bool = False) -> list[Any]:
         """Return the values of the leaves and, last, of the body.
+
+        ``refused`` says that the body is UTF-8 and JSON by its media type, and that the decoder
+        has refused it already.
 
         Raises:
             RequestValidationError: Everything that does not fit.
@@ -67,7 +71,10 @@ class Extractor:
         values = [self._leaf(leaf, request, found) for leaf in self._plan.leaves]
         plan = self._plan.body
         if plan is not None:
-            values.append(_body(plan, request, body, found))
+            if refused and body:
+                values.append(_refused_json(plan, body, found))
+            else:
+                values.append(_body(plan, request, body, found))
         return self._checked(values, found)
 
     async def from_request(self, request: Request) -> list[Any]:
@@ -321,9 +328,9 @@ def _body(plan: BodyPlan, request: Request, body: bytes | None, found: list[Erro
         )
     if is_json(media):
         _refuse_broken_text(body)
-        return _decoded(plan, body, plan.codec.decode_json, _read_json, found)
+        return _decoded(plan, body, plan.codec.decode_json, _refused_json, found)
     if media in _MSGPACK:
-        return _decoded(plan, body, plan.codec.decode_msgpack, _read_msgpack, found)
+        return _decoded(plan, body, plan.codec.decode_msgpack, _refused_msgpack, found)
     if media == _URLENCODED and plan.media != "text":
         return _fields(plan, FormData(form_pairs(bytes(body))), found)
     if media.startswith("text/") and plan.media == "text":
@@ -350,7 +357,7 @@ def _decoded(
     plan: BodyPlan,
     body: bytes,
     typed: Callable[[Any], Any],
-    untyped: Callable[[Any], tuple[Any, bool]],
+    refused: Callable[[BodyPlan, bytes, list[Error]], Any],
     found: list[Error],
 ) -> Any:
     try:
@@ -359,19 +366,39 @@ def _decoded(
         raise malformed() from None
     except (ValueError, TypeError, ArithmeticError):
         pass
+    return refused(plan, body, found)
+
+
+def _refused_json(plan: BodyPlan, body: bytes, found: list[Error]) -> Any:
+    """Return the value of a JSON body that the decoder has refused, or note what is wrong."""
+    from spikard._spikard import may_hold_whole_fraction
+
     try:
-        value, has_whole = untyped(body)
-    except msgspec.ValidationError as exc:
-        if untyped is _read_json:
-            _note_out_of_range(plan, body, found)
-        else:  # MessagePack: a time that no value can hold
-            found.append(error("validation_error", ("body",), str(exc), None))
+        value = msgspec.json.decode(body)
+    except msgspec.ValidationError:
+        _note_out_of_range(plan, body, found)
         return None
     except (msgspec.DecodeError, ValueError, *MALFORMED):
         raise malformed() from None
+    return _refused(plan, value, may_hold_whole_fraction(body), found)
+
+
+def _refused_msgpack(plan: BodyPlan, body: bytes, found: list[Error]) -> Any:
+    """Do the same for a MessagePack body."""
+    try:
+        value = msgspec.msgpack.decode(body)
+    except msgspec.ValidationError as exc:  # a time that no value can hold
+        found.append(error("validation_error", ("body",), str(exc), None))
+        return None
+    except (msgspec.DecodeError, ValueError, *MALFORMED):
+        raise malformed() from None
+    return _refused(plan, value, True, found)
+
+
+def _refused(plan: BodyPlan, value: Any, may_be_whole: bool, found: list[Error]) -> Any:
     # JSON has one kind of number: 1.0 is an integer there, which the decoder does not see.
     try:
-        if has_whole:
+        if may_be_whole:
             whole = whole_numbers(value)
         else:
             whole, errors = value, plan.codec.violations(value, ("body",), value)
@@ -386,6 +413,9 @@ def _decoded(
 
 def _note_out_of_range(plan: BodyPlan, body: bytes, found: list[Error]) -> None:
     """Note what is wrong with a body that holds a number which no value can."""
+    if len(body) > SEARCHED_BYTES:
+        found.append(error("validation_error", ("body",), MESSAGE, None))
+        return
     try:
         value = read_out_of_range(body)
         whole = whole_numbers(value)
@@ -394,17 +424,6 @@ def _note_out_of_range(plan: BodyPlan, body: bytes, found: list[Error]) -> None:
     refused = msgspec.ValidationError(MESSAGE)
     errors = _explained(plan.codec, whole, ("body",), value, refused)
     found.extend(errors or [error("validation_error", ("body",), MESSAGE, None)])
-
-
-def _read_json(body: bytes) -> tuple[Any, bool]:
-    """Return the value of a JSON text, and whether it may hold a `2.0`."""
-    from spikard._spikard import may_hold_whole_fraction
-
-    return msgspec.json.decode(body), may_hold_whole_fraction(body)
-
-
-def _read_msgpack(body: bytes) -> tuple[Any, bool]:
-    return msgspec.msgpack.decode(body), True
 
 
 def whole_numbers(value: Any) -> Any:
@@ -475,3 +494,8 @@ def refusal(exc: HTTPException) -> Response:
     from spikard._problems import problem_of
 
     return problem_of(exc)
+
+
+def unexplained() -> Response:
+    """Return the answer when quick extraction failed and the slow pass finds no fault: ours."""
+    return problem(500)

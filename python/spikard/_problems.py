@@ -80,10 +80,11 @@ def shown_errors(errors: list[dict[str, Any]]) -> list[dict[str, Any]]:
     left = ANSWER_LIMIT
     shown = []
     for found in errors:
-        item = dict(found)
-        if any(len(step) > INPUT_LIMIT for step in found["loc"]):
+        item = found.copy()
+        if max(map(len, found["loc"]), default=0) > INPUT_LIMIT:
             item["loc"] = [_cut(step, INPUT_LIMIT) for step in found["loc"]]
-        item["msg"] = _cut(found["msg"], INPUT_LIMIT)
+        if len(found["msg"]) > INPUT_LIMIT:
+            item["msg"] = _cut(found["msg"], INPUT_LIMIT)
         if "ctx" in item:
             item["ctx"] = {
                 key: _cut(value, INPUT_LIMIT) if isinstance(value, str) else value

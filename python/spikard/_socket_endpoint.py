@@ -17,7 +17,7 @@ import msgspec
 
 from spikard._codecs import MALFORMED, Codec, encode_json
 from spikard._endpoint import is_async_callable, threaded
-from spikard._out_of_range import MESSAGE, read_out_of_range
+from spikard._out_of_range import MESSAGE, SEARCHED_BYTES, read_out_of_range
 from spikard._problems import problem, problem_of, shown_errors
 from spikard.exceptions import HTTPException, WebSocketDisconnect, WebSocketException
 from spikard.responses import Response
@@ -92,6 +92,8 @@ def _decoded(codec: Codec | None, data: str | bytes) -> tuple[Any, dict[str, Any
         try:
             value, refused = msgspec.json.decode(raw), None
         except msgspec.ValidationError:
+            if len(raw) > SEARCHED_BYTES:
+                return None, complaint
             value, refused = read_out_of_range(raw), msgspec.ValidationError(MESSAGE)
         errors = codec.explain(value, ("message",), value, refused)
     except (ValueError, *MALFORMED):

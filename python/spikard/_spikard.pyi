@@ -20,6 +20,7 @@ __all__ = [
     "Exact",
     "FilePieces",
     "Filter",
+    "Misfits",
     "MultipartParser",
     "NativeServer",
     "Peer",
@@ -29,7 +30,6 @@ __all__ = [
     "Sink",
     "SocketIo",
     "Source",
-    "SurelyFits",
     "encode_event",
     "may_hold_whole_fraction",
 ]
@@ -356,11 +356,14 @@ class Schema:
         """Return everything that is wrong with a JSON document."""
 
 @final
-class SurelyFits:
-    """Whether a decoded document surely has a type."""
+class Misfits:
+    """What in a decoded document does not have its declared type."""
 
-    def __new__(cls, root: tuple[Any, ...]) -> SurelyFits: ...
-    def __call__(self, value: Any, /) -> bool: ...
+    def __new__(cls, root: tuple[Any, ...]) -> Misfits: ...
+    def __call__(
+        self, value: Any, loc: tuple[str, ...], shown: Any, limit: int
+    ) -> list[dict[str, Any]]:
+        """Return the errors of a value; a leaf's or container's `check` words them."""
 
 @final
 class Exact:

@@ -14,13 +14,13 @@ valid; the decoder does.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeGuard
 
 import msgspec
 from msgspec import inspect as mi
 
-from spikard._out_of_range import MESSAGE, OutOfRange
+from spikard._out_of_range import MESSAGE, OutOfRange, holds_out_of_range
 
 __all__ = ["VIOLATIONS_LIMIT", "error", "violations"]
 
@@ -40,24 +40,101 @@ def error(kind: str, loc: Loc, msg: str, value: Any, ctx: dict[str, Any] | None 
     return found
 
 
-def violations(node: mi.Type, value: Any, loc: Loc, shown: Any, custom: Custom) -> Iterator[Error]:
-    """Yield what is wrong with ``value``, made of JSON's types.
+def violations(node: mi.Type, value: Any, loc: Loc, shown: Any, custom: Custom) -> list[Error]:
+    """Return what is wrong with ``value``, made of JSON's types.
+
+    Where more than `VIOLATIONS_LIMIT` errors could be told, some from there on are left out.
 
     Args:
         node: The type.
         value: The value as the decoder would get it.
         loc: Where it is, ``("body", "items", "0")``.
         shown: The value to show as ``input``: the raw strings of a parameter, else ``value``.
-        custom: Explains a value of a type that msgspec does not know.
+        custom: Explains a value of a type that msgspec does not know; the same in every call.
+    """
+    known = _walks.get(id(node))
+    if known is None:
+        from spikard._spikard import Misfits
+
+        # The node too: its id is its own while it lives.
+        known = _walks[id(node)] = node, Misfits(_shape(node, custom, ()))
+    return known[1](value, loc, shown, VIOLATIONS_LIMIT)
+
+
+# One entry for each type that something has missed, which are as many as routes declare.
+_walks: dict[int, tuple[mi.Type, Callable[[Any, Loc, Any, int], list[Error]]]] = {}
+
+
+def _shape(node: mi.Type, custom: Custom, within: tuple[mi.Type, ...]) -> tuple[Any, ...]:
+    """Return what `Misfits` takes for a type.
+
+    It walks lists and objects whose only conditions are the types of what they hold. All else is
+    a leaf, whose check walks what is inside it by itself.
     """
     while isinstance(node, mi.Metadata):
         node = node.type
+
+    def check(value: Any, loc: Loc, shown: Any) -> Iterable[Error]:
+        return _checked(node, value, loc, shown, custom)
+
+    contains_itself = any(node is outer for outer in within)
+    if not contains_itself and not _constrained(node):
+        within = (*within, node)
+        if isinstance(node, mi.ListType):
+            return ("list", _shape(node.item_type, custom, within), check)
+        if _is_plain_object(node):
+            members = [
+                (each.encode_name, each.required, _shape(each.type, custom, within))
+                for each in node.fields
+            ]
+
+            def missing(loc: Loc, shown: Any) -> Error:
+                return error("missing", loc, "Field required", without_secrets(node, shown))
+
+            return ("object", members, check, missing)
+    return ("leaf", list(_fitting(node)), check)
+
+
+def _is_plain_object(
+    node: mi.Type,
+) -> TypeGuard[mi.StructType | mi.DataclassType | mi.TypedDictType]:
+    if isinstance(node, mi.StructType):
+        if node.array_like or node.forbid_unknown_fields or node.tag_field:
+            return False
+    elif not isinstance(node, mi.DataclassType | mi.TypedDictType):
+        return False
+    return not any(is_secret(each.type) for each in node.fields)
+
+
+def _constrained(node: mi.Type) -> bool:
+    return any(getattr(node, name, None) is not None for name in _CONSTRAINTS)
+
+
+def _fitting(node: mi.Type) -> frozenset[type]:
+    """Return the types of which every value fits."""
+    while isinstance(node, mi.Metadata):
+        node = node.type
+    if isinstance(node, mi.UnionType):
+        return frozenset().union(*map(_fitting, node.types))
+    fitting = _WHOLE.get(type(node))
+    return frozenset() if fitting is None or _constrained(node) else fitting
+
+
+_WHOLE: dict[type, frozenset[type]] = {
+    mi.NoneType: frozenset({type(None)}),
+    mi.BoolType: frozenset({bool}),
+    mi.IntType: frozenset({int}),
+    mi.FloatType: frozenset({int, float}),
+    mi.StrType: frozenset({str}),
+}
+_CONSTRAINTS = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
+
+
+def _checked(node: mi.Type, value: Any, loc: Loc, shown: Any, custom: Custom) -> Iterable[Error]:
     if isinstance(node, mi.CustomType):
-        yield from custom(node.cls, value, loc)
-        return
+        return custom(node.cls, value, loc)
     check = _CHECKS.get(type(node))
-    if check is not None:
-        yield from check(node, value, loc, shown, custom)
+    return () if check is None else check(node, value, loc, shown, custom)
 
 
 def _out_of_range(value: OutOfRange, loc: Loc) -> Error:
@@ -122,15 +199,20 @@ def _bool(_n: mi.BoolType, value: Any, loc: Loc, shown: Any, _: Custom) -> Itera
         yield error("bool_parsing", loc, msg, shown)
 
 
-def _any(_n: mi.AnyType, value: Any, loc: Loc, shown: Any, custom: Custom) -> Iterator[Error]:
+def _any(_n: mi.AnyType, value: Any, loc: Loc, shown: Any, _: Custom) -> Iterator[Error]:
+    if isinstance(value, OutOfRange) or (
+        isinstance(value, list | dict) and holds_out_of_range(value)
+    ):
+        yield from _all_out_of_range(value, loc)
+
+
+def _all_out_of_range(value: Any, loc: Loc) -> Iterator[Error]:
     if isinstance(value, OutOfRange):
         yield _out_of_range(value, loc)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _any(_n, item, (*loc, str(index)), item, custom)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from _any(_n, item, (*loc, key), item, custom)
+    elif isinstance(value, list | dict):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for step, item in items:
+            yield from _all_out_of_range(item, (*loc, str(step)))
 
 
 def _none(_n: mi.NoneType, value: Any, loc: Loc, shown: Any, _: Custom) -> Iterator[Error]:
@@ -211,10 +293,8 @@ def _collection(node: Any, value: Any, loc: Loc, shown: Any, custom: Custom) -> 
         return
     yield from _items(node, value, loc, shown)
     raw = shown if isinstance(shown, list) and len(shown) == len(value) else value
-    surely_fits = _surely_fits(node.item_type)
     for index, item in enumerate(value):
-        if not surely_fits(item):
-            yield from violations(node.item_type, item, (*loc, str(index)), raw[index], custom)
+        yield from violations(node.item_type, item, (*loc, str(index)), raw[index], custom)
 
 
 def _items(node: Any, value: Any, loc: Loc, shown: Any) -> Iterator[Error]:
@@ -274,12 +354,10 @@ def _object(node: Any, value: Any, loc: Loc, shown: Any, custom: Custom) -> Iter
     if not isinstance(value, dict):
         yield error("dict_type", loc, "Input should be a valid dictionary", shown)
         return
-    for field, surely_fits in _fields(node):
+    for field in node.fields:
         name = field.encode_name
         if name in value:
             item = value[name]
-            if surely_fits(item):
-                continue
             secret = is_secret(field.type)
             raw = None if secret else _member(shown, name, item)
             found = violations(field.type, item, (*loc, name), raw, custom)
@@ -290,79 +368,6 @@ def _object(node: Any, value: Any, loc: Loc, shown: Any, custom: Custom) -> Iter
         yield from _tag(node, value, loc)
         if node.forbid_unknown_fields:
             yield from _unknown(node, value, loc, shown)
-
-
-def _surely_fits(node: mi.Type) -> Callable[[Any], bool]:
-    """Return a quick check that says yes only to what fits: most of a document is not walked."""
-    known = _quick_checks.get(id(node))
-    if known is None:
-        from spikard._spikard import SurelyFits
-
-        # The node too: its id is its own while it lives.
-        known = _quick_checks[id(node)] = node, SurelyFits(_shape(node, ()))
-    return known[1]
-
-
-def _fields(node: Any) -> list[tuple[Any, Callable[[Any], bool]]]:
-    """Return the fields of an object's type, each with its quick check."""
-    known = _known_fields.get(id(node))
-    if known is None:
-        fields = [(field, _surely_fits(field.type)) for field in node.fields]
-        known = _known_fields[id(node)] = node, fields
-    return known[1]
-
-
-def _shape(node: mi.Type, within: tuple[mi.Type, ...]) -> tuple[Any, ...]:
-    """Return what `SurelyFits` takes for a type; what has conditions beyond types never fits."""
-    while isinstance(node, mi.Metadata):
-        node = node.type
-    fitting = _fitting(node)
-    if fitting:
-        return ("union", [("type", cls) for cls in fitting])
-    if any(node is outer for outer in within):  # it contains itself
-        return _NEVER
-    if any(getattr(node, name, None) is not None for name in _CONSTRAINTS):
-        return _NEVER
-    if isinstance(node, mi.ListType):
-        return ("list", _shape(node.item_type, (*within, node)))
-    if isinstance(node, mi.StructType) and not (
-        node.array_like or node.forbid_unknown_fields or node.tag_field
-    ):
-        members = [
-            (each.encode_name, each.required, _shape(each.type, (*within, node)))
-            for each in node.fields
-        ]
-        return ("object", members)
-    return _NEVER
-
-
-_NEVER: tuple[Any, ...] = ("union", [])
-
-
-def _fitting(node: mi.Type) -> frozenset[type]:
-    """Return the types of which every value fits."""
-    while isinstance(node, mi.Metadata):
-        node = node.type
-    if isinstance(node, mi.UnionType):
-        return frozenset().union(*map(_fitting, node.types))
-    fitting = _WHOLE.get(type(node))
-    if fitting is None or any(getattr(node, name, None) is not None for name in _CONSTRAINTS):
-        return frozenset()
-    return fitting
-
-
-_WHOLE: dict[type, frozenset[type]] = {
-    mi.NoneType: frozenset({type(None)}),
-    mi.BoolType: frozenset({bool}),
-    mi.IntType: frozenset({int}),
-    mi.FloatType: frozenset({int, float}),
-    mi.StrType: frozenset({str}),
-}
-_CONSTRAINTS = ("ge", "gt", "le", "lt", "multiple_of", "min_length", "max_length", "pattern")
-
-# One entry for each type that something has missed, which are as many as routes declare.
-_quick_checks: dict[int, tuple[mi.Type, Callable[[Any], bool]]] = {}
-_known_fields: dict[int, tuple[Any, list[tuple[Any, Callable[[Any], bool]]]]] = {}
 
 
 def _hidden(found: Error) -> Error:
@@ -417,7 +422,7 @@ def _union(node: mi.UnionType, value: Any, loc: Loc, shown: Any, custom: Custom)
         yield from _tagged(tagged, value, loc, shown, custom)
         return
     fitting = [inner for inner in members if _same_shape(inner, value)]
-    candidates = [list(violations(inner, value, loc, shown, custom)) for inner in fitting]
+    candidates = [violations(inner, value, loc, shown, custom) for inner in fitting]
     if any(not found for found in candidates):
         return
     if len(candidates) == 1:

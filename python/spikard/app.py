@@ -568,14 +568,16 @@ class Spikard(Router):
 
     def _explain(
         self, plan: Plan, order: tuple[int | None, ...]
-    ) -> Callable[[Request, bytes | None], Response | tuple[Any, ...]]:
+    ) -> Callable[[Request, bytes | None, bool], Response | tuple[Any, ...]]:
         extractor = self.extractor(plan)
         adopt = self._adopt
 
-        def explain(request: Request, body: bytes | None) -> Response | tuple[Any, ...]:
+        def explain(
+            request: Request, body: bytes | None, refused: bool
+        ) -> Response | tuple[Any, ...]:
             request = adopt(request)
             try:
-                values = extractor.values(request, body)
+                values = extractor.values(request, body, refused=refused)
             except HTTPException as exc:
                 return problem_of(exc)
             return tuple(request if index is None else values[index] for index in order)

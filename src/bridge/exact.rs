@@ -40,45 +40,13 @@ enum Node {
     Dict(Box<Node>, Box<Node>),
     /// One of `Exact::structs`: types may contain themselves.
     Struct(usize),
-    /// A dict with these members, and with others.
-    Object(Vec<Member>),
     Union(Vec<Node>),
-}
-
-struct Member {
-    name: Py<PyString>,
-    is_required: bool,
-    node: Node,
 }
 
 /// The types of a value; see [`Exact`] for what it does with them.
 struct Types {
     root: Node,
     structs: Vec<Struct>,
-}
-
-/// Whether a decoded document surely has a type: called with it, it returns a bool.
-#[pyclass(frozen, module = "spikard._spikard")]
-pub(crate) struct SurelyFits(Types);
-
-#[pymethods]
-impl SurelyFits {
-    /// `root` is a node as [`Exact`] takes it, without structs.
-    #[new]
-    fn new(root: &Bound<'_, PyTuple>) -> PyResult<Self> {
-        Ok(Self(Types {
-            root: Node::read(root, 0)?,
-            structs: Vec::new(),
-        }))
-    }
-
-    fn __call__(&self, value: &Bound<'_, PyAny>) -> bool {
-        self.0.fits(&self.0.root, value, 0)
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.0.root.traverse(&visit)
-    }
 }
 
 struct Struct {
@@ -98,7 +66,7 @@ struct Field {
 impl Exact {
     /// `root` is a node, `structs` a list of `(class, [(field, node), …])`. A node is a tuple:
     /// `("any",)`, `("type", class)`, `("float",)`, `("list", item)`, `("dict", key, value)`,
-    /// `("struct", index)`, `("object", [(name, is_required, node), …])`, `("union", [node, …])`.
+    /// `("struct", index)`, `("union", [node, …])`.
     #[new]
     fn new(
         root: &Bound<'_, PyTuple>,
@@ -120,7 +88,7 @@ impl Exact {
     }
 
     fn __call__<'py>(&self, value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let callee = if self.types.fits(&self.types.root, value, 0) {
+        let callee = if self.types.fits(&self.types.root, value.as_borrowed(), 0) {
             &self.then
         } else {
             &self.otherwise
@@ -143,7 +111,7 @@ impl Exact {
 }
 
 impl Types {
-    fn fits(&self, node: &Node, value: &Bound<'_, PyAny>, depth: usize) -> bool {
+    fn fits(&self, node: &Node, value: Borrowed<'_, '_, PyAny>, depth: usize) -> bool {
         match node {
             Node::Any => true,
             Node::Type(class) => is_exactly(value, class),
@@ -152,48 +120,51 @@ impl Types {
                 .is_ok_and(|float| float.value().is_finite()),
             Node::Union(members) => members.iter().any(|node| self.fits(node, value, depth)),
             _ if depth == DEPTH_LIMIT => false,
-            Node::List(item) => value
-                .cast_exact::<PyList>()
-                .is_ok_and(|list| list.iter().all(|each| self.fits(item, &each, depth + 1))),
+            Node::List(item) => value.cast_exact::<PyList>().is_ok_and(|list| {
+                (0..list.len()).all(|index| self.fits(item, item_of(&list, index), depth + 1))
+            }),
             Node::Dict(key, item) => value.cast_exact::<PyDict>().is_ok_and(|dict| {
                 dict.iter().all(|(name, each)| {
-                    self.fits(key, &name, depth + 1) && self.fits(item, &each, depth + 1)
+                    self.fits(key, name.as_borrowed(), depth + 1)
+                        && self.fits(item, each.as_borrowed(), depth + 1)
                 })
-            }),
-            Node::Object(members) => value.cast_exact::<PyDict>().is_ok_and(|dict| {
-                let py = value.py();
-                members
-                    .iter()
-                    .all(|member| match dict.get_item(member.name.bind(py)) {
-                        Ok(Some(each)) => self.fits(&member.node, &each, depth + 1),
-                        Ok(None) => !member.is_required,
-                        Err(_) => false,
-                    })
             }),
             Node::Struct(index) => {
                 let Struct { class, fields } = &self.structs[*index];
                 is_exactly(value, class)
                     && fields.iter().all(|field| {
                         let value = field.read(value);
-                        value.is_some_and(|value| self.fits(&field.node, &value, depth + 1))
+                        value.is_some_and(|value| self.fits(&field.node, value, depth + 1))
                     })
             }
         }
     }
 }
 
-fn is_exactly(value: &Bound<'_, PyAny>, class: &Py<PyType>) -> bool {
+/// The item of a list at an index below its length, without counting a reference.
+#[expect(clippy::cast_possible_wrap, reason = "an index of a list, which fits")]
+fn item_of<'a, 'py>(list: &'a Bound<'py, PyList>, index: usize) -> Borrowed<'a, 'py, PyAny> {
+    // SAFETY: the index is below the list's length.
+    let item = unsafe { ffi::PyList_GET_ITEM(list.as_ptr(), index as ffi::Py_ssize_t) };
+    // SAFETY: the list holds it, and no code runs that could take it out meanwhile.
+    unsafe { Borrowed::from_ptr(list.py(), item) }
+}
+
+fn is_exactly(value: Borrowed<'_, '_, PyAny>, class: &Py<PyType>) -> bool {
     value.get_type_ptr() == class.bind(value.py()).as_type_ptr()
 }
 
 impl Field {
     /// What the field of an instance of exactly its class holds, if it is set.
-    fn read<'py>(&self, instance: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    fn read<'a, 'py>(
+        &self,
+        instance: Borrowed<'a, 'py, PyAny>,
+    ) -> Option<Borrowed<'a, 'py, PyAny>> {
         let place = instance.as_ptr().wrapping_byte_add(self.offset?);
         // SAFETY: the class's descriptor told that a reference to an object lies there.
         let field = unsafe { *place.cast::<*mut ffi::PyObject>() };
         // SAFETY: the instance keeps what it refers to; null is an unset field.
-        unsafe { Bound::from_borrowed_ptr_or_opt(instance.py(), field) }
+        unsafe { Borrowed::from_ptr_or_opt(instance.py(), field) }
     }
 }
 
@@ -258,18 +229,6 @@ impl Node {
                 let members = members.iter().map(|node| Self::read(node, count));
                 Self::Union(members.collect::<PyResult<_>>()?)
             }
-            "object" => {
-                type Given<'py> = (Bound<'py, PyString>, bool, Bound<'py, PyTuple>);
-                let members: Vec<Given<'_>> = given.get_item(1)?.extract()?;
-                let members = members.into_iter().map(|(name, is_required, node)| {
-                    Ok(Member {
-                        name: name.unbind(),
-                        is_required,
-                        node: Self::read(&node, count)?,
-                    })
-                });
-                Self::Object(members.collect::<PyResult<_>>()?)
-            }
             "struct" => match given.get_item(1)?.extract::<usize>()? {
                 index if index < count => Self::Struct(index),
                 index => {
@@ -291,9 +250,6 @@ impl Node {
                 item.traverse(visit)
             }
             Self::Union(members) => members.iter().try_for_each(|each| each.traverse(visit)),
-            Self::Object(members) => members
-                .iter()
-                .try_for_each(|each| each.node.traverse(visit)),
             Self::Any | Self::Float | Self::Struct(_) => Ok(()),
         }
     }

@@ -11,6 +11,7 @@ mod descriptor;
 mod errors;
 mod exact;
 mod gil;
+mod misfits;
 mod multipart;
 mod native;
 mod outlet;
@@ -49,7 +50,7 @@ fn _spikard(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("COUNTS_BYTES", shared_counts::COUNTS_BYTES)?;
     module.add_class::<schema::Schema>()?;
     module.add_class::<exact::Exact>()?;
-    module.add_class::<exact::SurelyFits>()?;
+    module.add_class::<misfits::Misfits>()?;
     module.add_class::<multipart::MultipartParser>()?;
     module.add("KEEP_ALIVE_COMMENT", PyBytes::new(module.py(), KEEP_ALIVE))?;
     module.add_function(wrap_pyfunction!(sse::encode_event, module)?)?;

@@ -184,7 +184,7 @@ class Door:
         try:
             args = [self._value(arg, spec, request, body) for arg in spec.args]
         except DoesNotFit:
-            explained = spec.explain(request, body)
+            explained = spec.explain(request, body, False)
             if isinstance(explained, Response):
                 return explained
             args = list(explained)

@@ -396,6 +396,19 @@ def test_number_that_no_value_can_hold_is_reported_where_it_is(body, expected, d
     assert answer.json()["errors"] == expected
 
 
+def test_number_that_no_value_can_hold_is_not_looked_for_in_a_long_body(door):
+    app = Spikard()
+
+    @app.post("/")
+    async def handler(item: Measured) -> None: ...
+
+    body = b'{"unit_price": 1e400, "name": "%s"}' % (b"x" * 256 * 1024)
+    answer = door(app).post("/", body=body, headers={"content-type": "application/json"})
+    assert answer.status == 422
+    [found] = answer.json()["errors"]
+    assert (found["loc"], found["msg"]) == (["body"], "Number out of range")
+
+
 @pytest.mark.parametrize("rest", ["", '"\\ud800"}', "NaN}", "01}", "1} x", "1"])
 def test_what_follows_a_number_that_no_value_can_hold_must_be_json(rest, door):
     app = Spikard()

@@ -25,8 +25,13 @@ use crate::pipeline::PathSpans;
 /// less than the object that lends.
 const LEND_FROM: usize = 4 * 1024;
 
-/// Some value does not fit, is missing, or has another media type.
-pub(super) struct Misfit;
+/// What keeps the handler from being called.
+pub(super) enum Misfit {
+    /// The body's decoder refused it.
+    Body,
+    /// Some other value does not fit, something is missing, or the body has another media type.
+    Other,
+}
 
 /// What the quick pass reads.
 pub(super) struct Given<'a, 'py> {
@@ -47,7 +52,7 @@ pub(super) fn call<'py>(
         // The decoder does not look into members that it skips.
         && (!is_json(given.head) || is_coded(given.head) || std::str::from_utf8(body).is_err())
     {
-        return Ok(Err(Misfit));
+        return Ok(Err(Misfit::Other));
     }
     let call = endpoint.call.bind(py);
     let mut values = given.values(py, &endpoint.args);
@@ -56,7 +61,7 @@ pub(super) fn call<'py>(
             match values.next() {
                 Some(Ok(value)) => value,
                 Some(Err(misfit)) => return Ok(Err(misfit)),
-                None => return Ok(Err(Misfit)),
+                None => return Ok(Err(Misfit::Other)),
             }
         };
     }
@@ -105,9 +110,9 @@ impl<'a, 'py> Given<'a, 'py> {
     fn value(&self, py: Python<'py>, arg: &Arg) -> Result<Bound<'py, PyAny>, Misfit> {
         match &arg.source {
             Source::Path(index) => {
-                let span = self.spans.get(*index).ok_or(Misfit)?;
+                let span = self.spans.get(*index).ok_or(Misfit::Other)?;
                 let raw = &self.head.raw_path()[span];
-                let text = percent::decode_path(raw).map_err(|_| Misfit)?;
+                let text = percent::decode_path(raw).map_err(|_| Misfit::Other)?;
                 arg.kind.convert(py, &text)
             }
             Source::Query(name) => {
@@ -115,7 +120,7 @@ impl<'a, 'py> Given<'a, 'py> {
                 if query.is_empty() {
                     return arg.absent(py);
                 }
-                let query = Query::parse(query).map_err(|_| Misfit)?;
+                let query = Query::parse(query).map_err(|_| Misfit::Other)?;
                 if arg.many {
                     let mut values = query.all(name).peekable();
                     if values.peek().is_none() {
@@ -148,11 +153,12 @@ impl<'a, 'py> Given<'a, 'py> {
                 _ => arg.absent(py),
             },
             Source::Request => {
-                let request = self.request.ok_or(Misfit)?;
+                let request = self.request.ok_or(Misfit::Other)?;
                 match &arg.kind {
-                    Kind::Convert(convert) => {
-                        convert.bind(py).call1((request,)).map_err(|_| Misfit)
-                    }
+                    Kind::Convert(convert) => convert
+                        .bind(py)
+                        .call1((request,))
+                        .map_err(|_| Misfit::Other),
                     _ => Ok(request.clone()),
                 }
             }
@@ -163,9 +169,9 @@ impl<'a, 'py> Given<'a, 'py> {
 impl Arg {
     fn absent<'py>(&self, py: Python<'py>) -> Result<Bound<'py, PyAny>, Misfit> {
         match &self.absent {
-            Absent::Missing => Err(Misfit),
+            Absent::Missing => Err(Misfit::Other),
             Absent::Value(value) => Ok(value.bind(py).clone()),
-            Absent::Factory(factory) => factory.bind(py).call0().map_err(|_| Misfit),
+            Absent::Factory(factory) => factory.bind(py).call0().map_err(|_| Misfit::Other),
         }
     }
 
@@ -184,10 +190,10 @@ impl Arg {
                 Kind::Convert(_) => PyString::new(py, &text).into_any(),
                 kind => kind.convert(py, &text)?,
             };
-            list.append(value).map_err(|_| Misfit)?;
+            list.append(value).map_err(|_| Misfit::Other)?;
         }
         match &self.kind {
-            Kind::Convert(convert) => convert.bind(py).call1((list,)).map_err(|_| Misfit),
+            Kind::Convert(convert) => convert.bind(py).call1((list,)).map_err(|_| Misfit::Other),
             _ => Ok(list.into_any()),
         }
     }
@@ -202,11 +208,14 @@ impl Kind {
                 let is_plain = text.bytes().all(|byte| {
                     byte.is_ascii_digit() || matches!(byte, b'+' | b'-' | b'.' | b'e' | b'E')
                 });
-                let number: f64 = text.parse().map_err(|_| Misfit)?;
+                let number: f64 = text.parse().map_err(|_| Misfit::Other)?;
                 if !is_plain || !number.is_finite() {
-                    return Err(Misfit);
+                    return Err(Misfit::Other);
                 }
-                Ok(number.into_pyobject(py).map_err(|_| Misfit)?.into_any())
+                Ok(number
+                    .into_pyobject(py)
+                    .map_err(|_| Misfit::Other)?
+                    .into_any())
             }
             Self::Bool => {
                 let is =
@@ -216,19 +225,19 @@ impl Kind {
                 } else if is(["false", "0", "no", "off"]) {
                     false
                 } else {
-                    return Err(Misfit);
+                    return Err(Misfit::Other);
                 };
                 Ok(pyo3::types::PyBool::new(py, value).to_owned().into_any())
             }
             Self::Uuid => {
                 static UUID: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
                 if !matches!(text.len(), 32 | 36) || uuid::Uuid::try_parse(text).is_err() {
-                    return Err(Misfit);
+                    return Err(Misfit::Other);
                 }
-                let class = UUID.import(py, "uuid", "UUID").map_err(|_| Misfit)?;
-                class.call1((text,)).map_err(|_| Misfit)
+                let class = UUID.import(py, "uuid", "UUID").map_err(|_| Misfit::Other)?;
+                class.call1((text,)).map_err(|_| Misfit::Other)
             }
-            Self::Convert(convert) => convert.bind(py).call1((text,)).map_err(|_| Misfit),
+            Self::Convert(convert) => convert.bind(py).call1((text,)).map_err(|_| Misfit::Other),
         }
     }
 
@@ -236,11 +245,11 @@ impl Kind {
         let data = if body.len() < LEND_FROM {
             PyBytes::new(py, body).into_any()
         } else {
-            let lent = Bound::new(py, Buffer::new(body.clone())).map_err(|_| Misfit)?;
+            let lent = Bound::new(py, Buffer::new(body.clone())).map_err(|_| Misfit::Other)?;
             lent.into_any()
         };
         match self {
-            Self::Convert(convert) => convert.bind(py).call1((data,)).map_err(|_| Misfit),
+            Self::Convert(convert) => convert.bind(py).call1((data,)).map_err(|_| Misfit::Body),
             _ => Ok(data),
         }
     }
@@ -252,11 +261,14 @@ fn int<'py>(py: Python<'py>, text: &str) -> Result<Bound<'py, PyAny>, Misfit> {
     // 4,300 digits is where Python itself stops (CVE-2020-10735); the slow pass says so.
     if digits.is_empty() || digits.len() > 4300 || !digits.bytes().all(|byte| byte.is_ascii_digit())
     {
-        return Err(Misfit);
+        return Err(Misfit::Other);
     }
     if let Ok(number) = text.parse::<i64>() {
-        return Ok(number.into_pyobject(py).map_err(|_| Misfit)?.into_any());
+        return Ok(number
+            .into_pyobject(py)
+            .map_err(|_| Misfit::Other)?
+            .into_any());
     }
     let class = py.get_type::<pyo3::types::PyInt>();
-    class.call1((text,)).map_err(|_| Misfit)
+    class.call1((text,)).map_err(|_| Misfit::Other)
 }

@@ -326,7 +326,7 @@ impl Call {
             let Some(request) = request else {
                 return Ok((None, None));
             };
-            let answer = endpoint.explain.bind(py).call1((request, body))?;
+            let answer = endpoint.explain.bind(py).call1((request, body, false))?;
             let Ok(values) = answer.cast::<PyTuple>() else {
                 return Ok((None, Some(answer)));
             };

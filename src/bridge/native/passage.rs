@@ -14,6 +14,7 @@ use http::Response;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
+use super::arguments::{self, Misfit};
 use super::collecting::Collecting;
 use super::endpoint::Endpoint;
 use super::file::{blocking, open};
@@ -23,7 +24,7 @@ use super::inlet::{Inlet, TimeLimit};
 use super::respond::{self, Reply, reply};
 use super::slots::{Overloaded, Slot, Slots};
 use super::until_stop::UntilStop;
-use super::{Native, arguments, internal_server_error, websocket};
+use super::{Native, internal_server_error, websocket};
 use crate::bridge::errors;
 use crate::bridge::outlet::Driven;
 use crate::bridge::reactor::Core as Reactor;
@@ -192,7 +193,7 @@ impl Passage {
         };
         let result = match arguments::call(py, endpoint, &given) {
             Ok(Ok(result)) => Ok(result),
-            Ok(Err(arguments::Misfit)) => match self.explain(py, endpoint, body) {
+            Ok(Err(misfit)) => match self.explain(py, endpoint, body, &misfit) {
                 Ok(Explained::Response(reply)) => return Step::Replied(reply),
                 Ok(Explained::Result(result)) => Ok(result),
                 Err(error) => Err(error),
@@ -265,10 +266,14 @@ impl Passage {
         py: Python<'py>,
         endpoint: &Endpoint,
         body: Option<&Bytes>,
+        misfit: &Misfit,
     ) -> PyResult<Explained<'py>> {
         let request = self.request(py, endpoint)?;
         let body = body.map(|body| PyBytes::new(py, body));
-        let answer = endpoint.explain.bind(py).call1((request, body))?;
+        let is_json = endpoint.body.as_ref().is_some_and(|body| body.is_json);
+        let is_refused = is_json && matches!(misfit, Misfit::Body);
+        let given = (request, body, is_refused);
+        let answer = endpoint.explain.bind(py).call1(given)?;
         if let Ok(values) = answer.cast::<PyTuple>() {
             return Ok(Explained::Result(endpoint.call.bind(py).call1(values)?));
         }

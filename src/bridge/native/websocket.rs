@@ -189,7 +189,7 @@ fn called<'py>(
     };
     match arguments::call(py, endpoint, &given)? {
         Ok(coroutine) => Ok(coroutine),
-        Err(arguments::Misfit) => Err(PyRuntimeError::new_err("the WebSocket does not fit")),
+        Err(_misfit) => Err(PyRuntimeError::new_err("the WebSocket does not fit")),
     }
 }
 

@@ -376,7 +376,7 @@ class FastAPI(Decorators, Spikard):
         extractor = self.extractor(plan)
         adopt = self._adopt
 
-        def explain(request: Any, body: bytes | None) -> Response | tuple[Any, ...]:
+        def explain(request: Any, body: bytes | None, _refused: bool) -> Response | tuple[Any, ...]:
             request = adopt(request)
             try:
                 values = extractor.values(request, body)
