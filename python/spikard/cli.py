@@ -150,7 +150,8 @@ def command() -> click.Command:
         context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
         help="Serve a Spikard or ASGI application, such as main:app for `app` in main.py.\n\n"
         "Each setting is also a SPIKARD_… variable, named like its flag: SPIKARD_PORT for --port. "
-        "Sizes take KiB, MiB and GiB, times ms, s, m and h.",
+        "Sizes take KiB, MiB and GiB, times ms, s, m and h; `none` switches off what may be off. "
+        "A flag whose setting is a list is repeated.",
         epilog="Example: spikard main:app --port 9000 --workers 4",
     )
 

@@ -118,6 +118,14 @@ def test_every_setting_has_its_flag_in_the_help():
         assert f"{row.group}:\n" in result.output
 
 
+def test_none_switches_off_what_the_help_says(run, served, tmp_path):
+    (tmp_path / "cli_main.py").write_text("from spikard import Spikard\napp = Spikard()\n")
+    assert run("--max-body-size", "none", "--request-timeout", "none").exit_code == 0
+    assert (served[0].max_body_size, served[0].request_timeout) == (None, None)
+    help_text = " ".join(CliRunner().invoke(command(), ["--help"]).output.split())
+    assert "`none` switches off what may be off" in help_text
+
+
 def test_help_lists_options_alone_below_its_headings():
     output = CliRunner().invoke(command(), ["--help"]).output
     assert output.count("MODULE:ATTRIBUTE") == 1  # in the line of the usage
