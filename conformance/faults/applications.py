@@ -105,6 +105,7 @@ PLANTED = (
     "batch",
     "http2 request",
     "http2 answer",
+    "http2 batch",
     "websocket",
     "asgi send",
     "outlet",

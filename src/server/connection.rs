@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 use super::application::{Application, UpgradedIo};
 use super::batch::Batch;
 use super::http1::{self, HeldResponse, Outcome, Shared};
-use super::http2::{self, PREFACE, Preface};
+use super::http2::{self, HeldFrames, PREFACE, Preface};
 use super::limits::{HttpVersions, Limits};
 use super::shutdown::Stop;
 use super::tls::{Accepted, HandshakeError, Protocol, TlsAcceptor};
@@ -28,6 +28,15 @@ const LINGER_BYTES: usize = 64 * 1024;
 /// Time for the same.
 const LINGER_TIME: Duration = Duration::from_secs(1);
 
+/// What the connections of one server write at the end of a turn.
+#[derive(Debug, Default)]
+pub struct Batches {
+    /// Responses over HTTP/1.
+    pub http1: Rc<Batch<HeldResponse>>,
+    /// Frames of HTTP/2.
+    pub http2: Rc<Batch<HeldFrames<Transport>>>,
+}
+
 /// Serves one connection until it ends. `connection` is as it was accepted: before TLS.
 pub async fn serve<A: Application>(
     transport: Transport,
@@ -36,7 +45,7 @@ pub async fn serve<A: Application>(
     app: Rc<A>,
     limits: Rc<Limits>,
     activity: Rc<Activity>,
-    batch: Rc<Batch<HeldResponse>>,
+    batches: Rc<Batches>,
 ) {
     let opened = match tls {
         None => Some((transport, connection, None)),
@@ -50,12 +59,15 @@ pub async fn serve<A: Application>(
     let connection = Arc::new(connection);
     match spoken(&mut transport, settled, &limits, &connection, &activity).await {
         Spoken::Http1(prefix) => {
+            let batch = Rc::clone(&batches.http1);
             let shared = Shared::new(limits, activity, connection, batch);
             serve_http1(transport, prefix, app, Rc::new(shared)).await;
         }
         Spoken::Http2(preface) => {
             let limits = Rc::clone(&limits.http2);
-            let serving = http2::serve(transport, preface, app, connection, limits, activity);
+            let batch = Rc::clone(&batches.http2);
+            let serving =
+                http2::serve(transport, preface, app, connection, limits, activity, batch);
             Box::pin(serving).await;
         }
         Spoken::Nothing => {}

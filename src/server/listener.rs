@@ -13,12 +13,10 @@ use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
-use tokio::task::{AbortHandle, spawn_local};
+use tokio::task::{AbortHandle, JoinHandle, spawn_local};
 
 use super::application::{Application, Fault};
-use super::batch::Batch;
-use super::connection;
-use super::http1::HeldResponse;
+use super::connection::{self, Batches};
 use super::limits::Limits;
 use super::planted;
 use super::room::{self, Spare};
@@ -107,11 +105,11 @@ pub struct Server<A> {
     limits: Rc<Limits>,
     tls: Option<Rc<TlsAcceptor>>,
     watch: Rc<Watch>,
-    batch: Rc<Batch<HeldResponse>>,
+    batches: Rc<Batches>,
     /// Told when a connection has ended.
     ended: Rc<Notify>,
     listeners: RefCell<Vec<AbortHandle>>,
-    /// The watch's and the batch's tasks.
+    /// The tasks of the watch and the batches.
     chores: RefCell<Vec<AbortHandle>>,
     /// Tells those who have taken a connection over: `WebSocket`s.
     stop: StopSender,
@@ -132,7 +130,7 @@ impl<A: Application> Server<A> {
             app,
             watch: Rc::new(Watch::new(Rc::clone(&limits))),
             limits,
-            batch: Rc::default(),
+            batches: Rc::default(),
             tls: tls.map(Rc::new),
             ended: Rc::new(Notify::new()),
             listeners: RefCell::new(Vec::new()),
@@ -150,12 +148,18 @@ impl<A: Application> Server<A> {
         if self.chores.borrow().is_empty() {
             self.room
                 .set(self.limits.max_connections.min(room::connections()));
-            let (watch, batch) = (Rc::clone(&self.watch), Rc::clone(&self.batch));
+            let watch = Rc::clone(&self.watch);
+            let http1 = Rc::clone(&self.batches.http1);
+            let http2 = Rc::clone(&self.batches.http2);
             let app = Rc::clone(&self.app);
             let watching = spawn_local(async move { watch.run(|| app.rested()).await });
-            let batching = spawn_local(async move { batch.run().await });
-            self.chores
-                .replace(vec![watching.abort_handle(), batching.abort_handle()]);
+            let chores = [
+                watching,
+                spawn_local(async move { http1.run().await }),
+                spawn_local(async move { http2.run().await }),
+            ];
+            let chores = chores.iter().map(JoinHandle::abort_handle).collect();
+            self.chores.replace(chores);
             if let Some(log) = self.limits.access_log.clone() {
                 spawn_local(async move { log.run().await });
             }
@@ -293,7 +297,7 @@ impl<A: Application> Server<A> {
             Rc::clone(&self.app),
             Rc::clone(&self.limits),
             activity,
-            Rc::clone(&self.batch),
+            Rc::clone(&self.batches),
         );
         let leave = Leave {
             key,

@@ -11,7 +11,7 @@ use std::future::{Future, pending, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -21,7 +21,8 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use spikard::message::body::{Aborted, BodyError, ResponseBody};
 use spikard::message::head::{Connection, Endpoint, Head, Memo, Scheme};
-use spikard::server::http2::{Budget, Http2Limits, PREFACE, Preface, serve};
+use spikard::server::batch::Batch;
+use spikard::server::http2::{Budget, HeldFrames, Http2Limits, PREFACE, Preface, serve};
 use spikard::server::limits::Limits;
 use spikard::server::shutdown::Stop;
 use spikard::server::watch::Watch;
@@ -75,7 +76,14 @@ impl Application for App {
         self.most_live
             .set(self.most_live.get().max(self.live.get()));
         self.heads.borrow_mut().push(head.clone());
-        Called::waiting(answer(Rc::clone(self), head, exchange))
+        let mut answer = Box::pin(answer(Rc::clone(self), head, exchange));
+        match answer
+            .as_mut()
+            .poll(&mut Context::from_waker(Waker::noop()))
+        {
+            Poll::Ready(answer) => Called::Answered(answer),
+            Poll::Pending => Called::Waiting(answer),
+        }
     }
 
     fn report(&self, fault: Fault) {
@@ -285,7 +293,20 @@ fn start(limits: Http2Limits) -> (Served, DuplexStream) {
 }
 
 fn start_with(limits: Http2Limits, preface: Preface) -> (Served, DuplexStream) {
-    let (ours, theirs) = duplex(PIPE_BYTES);
+    let batch = Rc::default();
+    let started = start_in(&batch, PIPE_BYTES, limits, preface);
+    spawn_local(async move { batch.run().await });
+    started
+}
+
+/// Starts one of the connections that write with `batch`, over a pipe of this size.
+fn start_in(
+    batch: &Rc<Batch<HeldFrames<DuplexStream>>>,
+    pipe_bytes: usize,
+    limits: Http2Limits,
+    preface: Preface,
+) -> (Served, DuplexStream) {
+    let (ours, theirs) = duplex(pipe_bytes);
     let watch = Rc::new(Watch::new(Rc::new(Limits {
         park_after: Duration::from_millis(10),
         ..Limits::default()
@@ -306,6 +327,7 @@ fn start_with(limits: Http2Limits, preface: Preface) -> (Served, DuplexStream) {
         connection,
         Rc::new(limits),
         activity,
+        Rc::clone(batch),
     ));
     (Served { app, watch, task }, theirs)
 }
@@ -356,6 +378,65 @@ async fn until(condition: impl Fn() -> bool) {
     while !condition() {
         tokio::task::yield_now().await;
     }
+}
+
+#[test]
+fn answers_of_many_connections_that_are_written_together_come_whole() {
+    local(async {
+        let batch = Rc::default();
+        let mut clients = Vec::new();
+        for number in 0..8 {
+            // Some take only a part of what was held back for them.
+            let pipe_bytes = [PIPE_BYTES, 128][number % 2];
+            let limits = Http2Limits::default();
+            let (served, io) = start_in(&batch, pipe_bytes, limits, Preface::Expected);
+            let shaking_hands = h2::client::handshake(io);
+            clients.push((served, spawn_local(shaking_hands)));
+        }
+        let running = Rc::clone(&batch);
+        spawn_local(async move { running.run().await });
+        let mut fetching = Vec::new();
+        for (served, shaking_hands) in clients {
+            let (mut client, connection) = shaking_hands.await.unwrap().unwrap();
+            spawn_local(connection);
+            fetching.push(spawn_local(async move {
+                for size in (0..1_000).step_by(30) {
+                    let request = get(&format!("/sized?{size}"));
+                    let (_, body, _) = fetch(&mut client, request).await.unwrap();
+                    assert_eq!(body.len(), size);
+                }
+                served
+            }));
+        }
+        for fetched in fetching {
+            fetched.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn an_answer_that_waits_for_its_turn_is_written_before_the_connection_ends() {
+    local(async {
+        // Nobody runs it: what it is given stays with it.
+        let batch = Rc::new(Batch::default());
+        let mut served = Vec::new();
+        for _ in 0..3 {
+            let limits = Http2Limits::default();
+            let (each, mut io) = start_in(&batch, PIPE_BYTES, limits, Preface::Expected);
+            raw_start(&mut io, &[]).await;
+            io.write_all(&request_frame(1, "/hello")).await.unwrap();
+            until(|| each.app.calls.get() == 1).await;
+            io.shutdown().await.unwrap();
+            served.push((each, io));
+        }
+        for (each, mut io) in served {
+            each.task.await.unwrap();
+            let mut received = Vec::new();
+            io.read_to_end(&mut received).await.unwrap();
+            let is_there = received.windows(5).any(|bytes| bytes == b"hello");
+            assert!(is_there, "{received:?}");
+        }
+    });
 }
 
 #[test]

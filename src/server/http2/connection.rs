@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::message::head::Connection;
 use crate::server::application::Application;
+use crate::server::batch::Batch;
 use crate::server::shutdown::Stop;
 use crate::server::watch::{Activity, Order, Phase};
 
@@ -22,7 +23,7 @@ use super::driver::{Driver, Ending};
 use super::frames::PREFACE;
 use super::limits::Http2Limits;
 use super::streams::Streams;
-use super::wire::{IoState, Metered, Wire};
+use super::wire::{HeldFrames, IoState, Metered, Wire};
 
 /// Whether the client's connection preface (RFC 9113 §3.4) is still to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +38,7 @@ pub enum Preface {
 ///
 /// Runs on a `LocalSet` or `LocalRuntime`: requests that wait become local tasks. Dropping the
 /// future cuts the connection and, at their next poll, all its streams. `activity` brings the
-/// server's stop and, while no stream is open, the order to close.
+/// server's stop and, while no stream is open, the order to close. `batch` has to be run.
 pub async fn serve<A, IO>(
     io: IO,
     preface: Preface,
@@ -45,6 +46,7 @@ pub async fn serve<A, IO>(
     connection: Arc<Connection>,
     limits: Rc<Http2Limits>,
     activity: Rc<Activity>,
+    batch: Rc<Batch<HeldFrames<IO>>>,
 ) where
     A: Application,
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -55,7 +57,7 @@ pub async fn serve<A, IO>(
     };
     activity.enter(Phase::Handed);
     activity.set_parked(true);
-    let wire = Wire::new(io, prefix, &limits);
+    let wire = Wire::new(io, prefix, &limits, Rc::clone(&activity));
     let io = wire.state();
     let service = Rc::new(Service {
         app,
@@ -65,6 +67,7 @@ pub async fn serve<A, IO>(
         streams: Rc::new(Streams::new(Rc::clone(&io), Rc::clone(&activity))),
         io,
         activity,
+        batch,
     });
     let mut beginning = Beginning::New;
     loop {
@@ -89,8 +92,16 @@ pub(super) struct Service<A, IO> {
     pub(super) activity: Rc<Activity>,
     pub(super) wire: Rc<RefCell<Wire<IO>>>,
     pub(super) io: Rc<IoState>,
+    batch: Rc<Batch<HeldFrames<IO>>>,
     /// Held by this and by the streams that are open.
     pub(super) streams: Rc<Streams>,
+}
+
+impl<A, IO> Service<A, IO> {
+    /// The connection's wire, for an `h2`.
+    fn metered(&self) -> Metered<IO> {
+        Metered::new(Rc::clone(&self.wire), Rc::clone(&self.batch))
+    }
 }
 
 /// How a stretch of a connection begins.
@@ -109,19 +120,16 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + 'static,
 {
     let Service {
-        limits,
-        activity,
-        wire,
-        ..
+        limits, activity, ..
     } = &*service;
     let (http2, order) = match beginning {
         // Boxed, so that an open connection does not carry the room for the handshake.
         Beginning::New => {
-            let http2 = Box::pin(shake_hands(Metered(Rc::clone(wire)), limits, activity)).await;
+            let http2 = Box::pin(shake_hands(service.metered(), limits, activity)).await;
             activity.enter(Phase::Idle);
             (http2, None)
         }
-        Beginning::Again(order) => (Box::pin(resume(wire, limits)).await, order),
+        Beginning::Again(order) => (Box::pin(resume(&service)).await, order),
     };
     let Some(http2) = http2 else {
         return Ending::Over;
@@ -157,16 +165,16 @@ where
 
 /// Begins again with a new `h2`, which is told what the one before knew; see `ledger`. Waits for
 /// nothing: the wire plays the client. `None` when `h2` does not follow.
-async fn resume<IO>(
-    wire: &Rc<RefCell<Wire<IO>>>,
-    limits: &Http2Limits,
+async fn resume<A, IO>(
+    service: &Service<A, IO>,
 ) -> Option<h2::server::Connection<Metered<IO>, Bytes>>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
+    let Service { limits, wire, .. } = service;
     let replay = wire.borrow().replay_for(limits)?;
     wire.borrow_mut().play(replay.opening);
-    let handshake = builder(limits).handshake(Metered(Rc::clone(wire)));
+    let handshake = builder(limits).handshake(service.metered());
     let mut http2 = handshake.await.ok()?;
     let played = poll_fn(|cx| {
         while let Poll::Ready(accepted) = http2.poll_accept(cx) {
@@ -195,7 +203,7 @@ where
     if !played.await || http2.has_streams() {
         return None;
     }
-    wire.borrow_mut().stop_playing(replay.top_up);
+    wire.borrow_mut().stop_playing(&replay.top_up);
     Some(http2)
 }
 

@@ -25,3 +25,4 @@ mod wire;
 pub use connection::{Preface, serve};
 pub use frames::PREFACE;
 pub use limits::{Budget, Http2Limits};
+pub use wire::HeldFrames;

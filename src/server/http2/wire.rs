@@ -3,18 +3,24 @@
 //! How this works: `h2` owns a [`Metered`], which is a handle of the connection's [`Wire`]. A client
 //! that overdraws a budget of the meter is cut off from `h2` at once: the bytes of that read are
 //! dropped, no more are read, and the connection's task, which looks at [`IoState`] after each
-//! poll, says `GOAWAY(ENHANCE_YOUR_CALM)`. While a new `h2` is told what the one before knew (see
+//! poll, says `GOAWAY(ENHANCE_YOUR_CALM)`. What `h2` writes is kept back while it is little, to be
+//! written with the turn's [`Batch`]. While a new `h2` is told what the one before knew (see
 //! `ledger`), the wire plays the client and the socket is left alone.
 
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::Pin;
-use std::rc::Rc;
-use std::task::{Context, Poll, ready};
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
+
+use crate::server::batch::{Batch, Held};
+use crate::server::planted;
+use crate::server::watch::Activity;
 
 use super::ledger::Replay;
 use super::limits::Http2Limits;
@@ -28,6 +34,9 @@ const DATA_FRAMES_PER_POLL: u32 = 256;
 /// How much a client may still send after the end so that closing does not turn into a TCP reset
 /// that overtakes the GOAWAY.
 const LINGER_BYTES: usize = 1024 * 1024;
+
+/// Bytes that one connection may hold back for the turn's [`Batch`]: some dozen small responses.
+const MAX_HELD: usize = 4096;
 
 /// What the connection's task needs to know of its socket.
 #[derive(Debug)]
@@ -65,25 +74,61 @@ pub(super) struct Wire<IO> {
     io: IO,
     /// Bytes that were read before, to be read again.
     read_ahead: Bytes,
-    /// Ours, to be written before anything of `h2`'s.
-    unsent: Bytes,
+    /// To be written before anything that `h2` writes now.
+    unsent: BytesMut,
+    output: Output,
     /// What the wire says to `h2` in place of the client; `None` most of the time.
     replay: Option<Bytes>,
     meter: Meter,
     state: Rc<IoState>,
+    activity: Rc<Activity>,
     lingered: usize,
+}
+
+/// Who writes what is unsent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Output {
+    /// The connection's task, as far as the socket takes it.
+    Direct,
+    /// The batch, at the end of the turn.
+    Held,
 }
 
 /// The wire as `h2` has it.
 #[derive(Debug)]
-pub(super) struct Metered<IO>(pub(super) Rc<RefCell<Wire<IO>>>);
+pub(super) struct Metered<IO> {
+    wire: Rc<RefCell<Wire<IO>>>,
+    batch: Rc<Batch<HeldFrames<IO>>>,
+}
+
+/// A connection whose frames wait for the end of the turn.
+#[derive(Debug)]
+pub struct HeldFrames<IO>(Weak<RefCell<Wire<IO>>>);
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Held for HeldFrames<IO> {
+    /// As for HTTP/1: a fraction of what a network adds by itself.
+    const MAX_WAIT: Duration = Duration::from_micros(100);
+
+    fn release(&self) {
+        if let Some(wire) = self.0.upgrade() {
+            planted::point("http2 batch");
+            wire.borrow_mut().release();
+        }
+    }
+}
 
 impl<IO> Wire<IO> {
-    pub(super) fn new(io: IO, read_ahead: &'static [u8], limits: &Http2Limits) -> Self {
+    pub(super) fn new(
+        io: IO,
+        read_ahead: &'static [u8],
+        limits: &Http2Limits,
+        activity: Rc<Activity>,
+    ) -> Self {
         Self {
             io,
             read_ahead: Bytes::from_static(read_ahead),
-            unsent: Bytes::new(),
+            unsent: BytesMut::new(),
+            output: Output::Direct,
             replay: None,
             meter: Meter::new(limits, Instant::now()),
             state: Rc::new(IoState {
@@ -95,6 +140,7 @@ impl<IO> Wire<IO> {
                 bytes: Cell::new(0),
                 data_frames: Cell::new(0),
             }),
+            activity,
             lingered: 0,
         }
     }
@@ -124,14 +170,36 @@ impl<IO> Wire<IO> {
     }
 
     /// Goes back to the real client, who is told `top_up` first.
-    pub(super) fn stop_playing(&mut self, top_up: Vec<u8>) {
+    pub(super) fn stop_playing(&mut self, top_up: &[u8]) {
         self.replay = None;
-        self.unsent = top_up.into();
+        self.meter.ledger.sent(top_up);
+        self.unsent.extend_from_slice(top_up);
     }
 
     /// Gives back what is not needed while nothing happens.
     pub(super) fn shrink(&mut self) {
         self.meter.ledger.shrink();
+        if self.unsent.is_empty() {
+            self.unsent = BytesMut::new();
+        }
+    }
+
+    /// Takes `bufs` for the batch; `None` when they are too much or something goes before them.
+    fn hold(&mut self, bufs: &[io::IoSlice<'_>]) -> Option<usize> {
+        let length = bufs.iter().map(|buf| buf.len()).sum();
+        let is_held = self.output == Output::Held;
+        if self.replay.is_some()
+            || self.unsent.len() + length > MAX_HELD
+            || !is_held && !self.unsent.is_empty()
+        {
+            return None;
+        }
+        for buf in bufs {
+            self.unsent.extend_from_slice(buf);
+            self.meter.ledger.sent(buf);
+        }
+        self.meter.sent(length);
+        Some(length)
     }
 
     fn wrote<T>(&self, result: &Poll<io::Result<T>>) {
@@ -212,7 +280,18 @@ fn put(bytes: &mut Bytes, buf: &mut ReadBuf<'_>) {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
-    /// Writes what is ours.
+    /// Writes what was held back, as the connection's task: it is woken when the socket takes more.
+    fn release(&mut self) {
+        self.output = Output::Direct;
+        let activity = Rc::clone(&self.activity);
+        let polled = activity.with_waker(|waker| self.poll_flush(&mut Context::from_waker(waker)));
+        if !matches!(polled, Some(Poll::Ready(Ok(())))) {
+            // It sets its timer, or finds the error for itself.
+            activity.wake();
+        }
+    }
+
+    /// Writes what goes first.
     fn poll_unsent(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.unsent.is_empty() {
             let result = Pin::new(&mut self.io).poll_write(cx, &self.unsent);
@@ -221,24 +300,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
-            self.meter.ledger.sent(&self.unsent[..written]);
             self.unsent.advance(written);
         }
         Poll::Ready(Ok(()))
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        if self.replay.is_some() {
-            return Poll::Ready(Ok(buf.len()));
-        }
-        ready!(self.poll_unsent(cx))?;
-        let result = Pin::new(&mut self.io).poll_write(cx, buf);
-        self.wrote(&result);
-        if let Poll::Ready(Ok(written)) = result {
-            self.meter.sent(written);
-            self.meter.ledger.sent(&buf[..written]);
-        }
-        result
     }
 
     fn poll_write_vectored(
@@ -249,6 +313,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
         if self.replay.is_some() {
             return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
         }
+        self.output = Output::Direct;
         ready!(self.poll_unsent(cx))?;
         let result = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
         self.wrote(&result);
@@ -265,7 +330,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.replay.is_some() {
+        // What is held is the batch's to write.
+        if self.replay.is_some() || self.output == Output::Held {
             return Poll::Ready(Ok(()));
         }
         ready!(self.poll_unsent(cx))?;
@@ -278,6 +344,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     /// closing a socket with unread bytes would reset it.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if !self.state.shutting.get() {
+            self.output = Output::Direct;
+            ready!(self.poll_unsent(cx))?;
             ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
             self.state.shutting.set(true);
         }
@@ -293,13 +361,36 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Wire<IO> {
     }
 }
 
+impl<IO> Metered<IO> {
+    pub(super) fn new(wire: Rc<RefCell<Wire<IO>>>, batch: Rc<Batch<HeldFrames<IO>>>) -> Self {
+        Self { wire, batch }
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Metered<IO> {
+    fn write(&self, cx: &mut Context<'_>, bufs: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let mut wire = self.wire.borrow_mut();
+        let Some(held) = wire.hold(bufs) else {
+            return wire.poll_write_vectored(cx, bufs);
+        };
+        let is_new = std::mem::replace(&mut wire.output, Output::Held) != Output::Held;
+        drop(wire);
+        if is_new {
+            let frames = HeldFrames(Rc::downgrade(&self.wire));
+            self.batch.add(frames, Waker::wake_by_ref);
+        }
+        self.batch.flush_if_due();
+        Poll::Ready(Ok(held))
+    }
+}
+
 impl<IO: AsyncRead + Unpin> AsyncRead for Metered<IO> {
     fn poll_read(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.0.borrow_mut().poll_read(cx, buf)
+        self.wire.borrow_mut().poll_read(cx, buf)
     }
 }
 
@@ -309,7 +400,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Metered<IO> {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        self.0.borrow_mut().poll_write(cx, buf)
+        self.write(cx, &[io::IoSlice::new(buf)])
     }
 
     fn poll_write_vectored(
@@ -317,18 +408,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Metered<IO> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.0.borrow_mut().poll_write_vectored(cx, bufs)
+        self.write(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.borrow().io.is_write_vectored()
+        self.wire.borrow().io.is_write_vectored()
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.borrow_mut().poll_flush(cx)
+        self.wire.borrow_mut().poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.borrow_mut().poll_shutdown(cx)
+        self.wire.borrow_mut().poll_shutdown(cx)
     }
 }
