@@ -4,7 +4,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,7 +25,8 @@ use super::connection::Service;
 use super::exchange::{Http2Exchange, StreamState};
 use super::keep_alive::KeepAlive;
 use super::request::{self, Rejected};
-use super::stream::{Stream, remove_connection_fields};
+use super::stream::{Open, Stream, remove_connection_fields};
+use super::waker::DriverWaker;
 use super::wire::Metered;
 
 /// How often the clock looks while streams are open.
@@ -77,6 +78,7 @@ pub(super) struct Driver<A, IO> {
     http2: h2::server::Connection<Metered<IO>, Bytes>,
     app: Rc<A>,
     service: Rc<Service<A, IO>>,
+    waker: DriverWaker,
     /// An order that came before this.
     order: Option<Order>,
     /// Accepted, not yet started; empty between polls.
@@ -104,6 +106,7 @@ where
             http2,
             app: Rc::clone(&service.app),
             service,
+            waker: DriverWaker::new(Waker::noop()),
             order,
             accepted: Vec::new(),
             phase: Phase::Open,
@@ -120,6 +123,7 @@ where
         mut sleep: Pin<&mut Sleep>,
     ) -> Poll<Ending> {
         self.service.activity.set_waker(cx.waker());
+        self.waker.follow(cx.waker());
         self.service.io.begin_poll();
         loop {
             let order = self
@@ -169,7 +173,8 @@ where
         let mut started = 0;
         loop {
             loop {
-                match self.http2.poll_accept(cx) {
+                let mut context = Context::from_waker(self.waker.waker());
+                match self.http2.poll_accept(&mut context) {
                     Poll::Ready(Some(Ok(accepted))) => self.accepted.push(accepted),
                     // An error has already been told to the client, if it can be told.
                     Poll::Ready(Some(Err(_)) | None) => return Poll::Ready(()),
@@ -181,9 +186,11 @@ where
             }
             let mut accepted = std::mem::take(&mut self.accepted);
             started += accepted.len();
+            self.waker.set_quiet(true);
             for (request, respond) in accepted.drain(..) {
                 self.start(request, respond, cx);
             }
+            self.waker.set_quiet(false);
             self.accepted = accepted;
             if self.service.streams.faults.get() > self.service.limits.max_local_error_reset
                 && !self.is_closing()
@@ -243,11 +250,11 @@ where
             (Some(body), None)
         };
         let stream = Stream {
+            state: Open(Rc::clone(&state)),
             app: Rc::clone(&self.app),
             respond,
             is_head: request.head.method == Method::HEAD,
             upgrade,
-            state: Rc::clone(&state),
             entry: self.service.limits.access_log.as_ref().map(|log| {
                 let Head {
                     method,
@@ -266,13 +273,13 @@ where
             state,
         );
         let started = catch_unwind(AssertUnwindSafe(|| {
-            let mut run = Box::pin(stream.run(request.head, exchange));
-            // Most requests are answered by their first poll and never become a task.
-            run.as_mut().poll(cx).is_pending().then_some(run)
+            let mut rest = stream.start(request.head, exchange)?;
+            // A task is made only of what does not end with its first poll.
+            rest.as_mut().poll(cx).is_pending().then_some(rest)
         }));
         // A panic has dropped the stream, which resets it.
-        if let Ok(Some(run)) = started {
-            tokio::task::spawn_local(run);
+        if let Ok(Some(rest)) = started {
+            tokio::task::spawn_local(rest);
         }
     }
 

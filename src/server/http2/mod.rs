@@ -20,6 +20,7 @@ mod stream;
 mod streams;
 mod table;
 mod upgraded;
+mod waker;
 mod wire;
 
 pub use connection::{Preface, serve};

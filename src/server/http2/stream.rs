@@ -1,6 +1,7 @@
 //! The life of one stream after its request was accepted: ask the application, send its answer.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
@@ -19,7 +20,9 @@ use http_body::{Body, Frame};
 use crate::message::body::{Aborted, ResponseBody};
 use crate::message::head::Head;
 use crate::server::access_log::Entry;
-use crate::server::application::{Answer, Application, Called, Exchange, Fault, UpgradeHandler};
+use crate::server::application::{
+    Answer, AnswerFuture, Application, Called, Exchange, Fault, UpgradeHandler,
+};
 use crate::server::planted;
 use crate::server::response::{Measured, bare};
 
@@ -32,20 +35,31 @@ pub(super) const PIECE_BYTES: usize = 64 * 1024;
 
 /// One stream, from the call of the application to the end of its answer.
 pub(super) struct Stream<A> {
+    pub(super) state: Open,
     pub(super) app: Rc<A>,
     pub(super) respond: SendResponse<Bytes>,
     /// The request was HEAD.
     pub(super) is_head: bool,
     /// The request's body, if the stream may become a WebSocket.
     pub(super) upgrade: Option<RecvStream>,
-    pub(super) state: Rc<StreamState>,
     pub(super) entry: Option<Entry>,
 }
 
-/// Tells the connection that the stream is over, however it ends.
-struct Closed(Rc<StreamState>);
+/// What of a stream's life has to wait for something; dropping it drops the application's part.
+pub(super) type Rest = Pin<Box<dyn Future<Output = ()>>>;
 
-impl Drop for Closed {
+/// Tells the connection that the stream is over, however it ends.
+pub(super) struct Open(pub(super) Rc<StreamState>);
+
+impl Deref for Open {
+    type Target = Rc<StreamState>;
+
+    fn deref(&self) -> &Rc<StreamState> {
+        &self.0
+    }
+}
+
+impl Drop for Open {
     fn drop(&mut self) {
         self.0.closed();
     }
@@ -62,51 +76,30 @@ enum Sent {
 }
 
 impl<A: Application> Stream<A> {
-    /// Answers; dropping the future drops the application's.
-    pub(super) async fn run(mut self, head: Head, exchange: impl Exchange) {
-        let _closed = Closed(Rc::clone(&self.state));
-        let Some(answer) = self.ask(head, exchange).await else {
-            return;
-        };
-        self.state.answered();
-        if let Some(mut entry) = self.entry.take() {
-            if let Some(client) = self.state.take_client() {
-                entry.came_for(client);
+    /// Asks the application and answers, all at once if nothing has to wait: no future is made
+    /// then, and none is moved.
+    pub(super) fn start(mut self, head: Head, exchange: impl Exchange) -> Option<Rest> {
+        match unwinding(&*self.app, || self.app.call(head, exchange)) {
+            None => self.answer(panicked()),
+            Some(Called::Answered(answer)) => {
+                self.send_interim();
+                self.answer(answer)
             }
-            match &answer {
-                Answer::Response(response) => entry.answered(response.status()),
-                Answer::Upgrade(..) => entry.answered(StatusCode::OK),
-                Answer::Abort => {}
-            }
-        }
-        match answer {
-            Answer::Abort => self.respond.send_reset(Reason::INTERNAL_ERROR),
-            Answer::Response(response) => {
-                let (parts, body) = response.into_parts();
-                match self.send(parts, body).await {
-                    Sent::Completely => self.state.completed(),
-                    Sent::Gone => {}
-                    Sent::Broken(reason) => self.respond.send_reset(reason),
+            Some(Called::Waiting(call)) => Some(Box::pin(async move {
+                let Some(answer) = self.wait(call).await else {
+                    return;
+                };
+                if let Some(rest) = self.answer(answer) {
+                    rest.await;
                 }
-            }
-            Answer::Upgrade(fields, handler) => self.upgrade(fields, handler).await,
+            })),
         }
     }
 
-    /// Runs the application until it answers, or until the client resets the stream: `None`.
-    async fn ask(&mut self, head: Head, exchange: impl Exchange) -> Option<Answer> {
-        let app = Rc::clone(&self.app);
-        let panicked = || Answer::Response(bare(StatusCode::INTERNAL_SERVER_ERROR));
-        let mut call = match unwinding(&*app, || app.call(head, exchange)) {
-            None => return Some(panicked()),
-            Some(Called::Answered(answer)) => {
-                self.send_interim();
-                return Some(answer);
-            }
-            Some(Called::Waiting(call)) => call,
-        };
+    /// Waits for the application's answer, or until the client resets the stream: `None`.
+    async fn wait(&mut self, mut call: AnswerFuture) -> Option<Answer> {
         poll_fn(|cx| {
-            let Some(answer) = unwinding(&*app, || call.as_mut().poll(cx)) else {
+            let Some(answer) = unwinding(&*self.app, || call.as_mut().poll(cx)) else {
                 return Poll::Ready(Some(panicked()));
             };
             if answer.is_pending() && self.respond.poll_reset(cx).is_ready() {
@@ -121,6 +114,31 @@ impl<A: Application> Stream<A> {
         .await
     }
 
+    fn answer(mut self, answer: Answer) -> Option<Rest> {
+        self.state.answered();
+        if let Some(mut entry) = self.entry.take() {
+            if let Some(client) = self.state.take_client() {
+                entry.came_for(client);
+            }
+            match &answer {
+                Answer::Response(response) => entry.answered(response.status()),
+                Answer::Upgrade(..) => entry.answered(StatusCode::OK),
+                Answer::Abort => {}
+            }
+        }
+        match answer {
+            Answer::Abort => {
+                self.respond.send_reset(Reason::INTERNAL_ERROR);
+                None
+            }
+            Answer::Response(response) => {
+                let (parts, body) = response.into_parts();
+                self.send(parts, body)
+            }
+            Answer::Upgrade(fields, handler) => Some(Box::pin(self.upgrade(fields, handler))),
+        }
+    }
+
     fn send_interim(&mut self) {
         for interim in self.state.take_interim() {
             // It fails only for fields that HTTP/2 forbids; a hint is not worth more.
@@ -128,10 +146,10 @@ impl<A: Application> Stream<A> {
         }
     }
 
-    async fn send(&mut self, mut parts: Parts, body: ResponseBody) -> Sent {
+    fn send(mut self, mut parts: Parts, body: ResponseBody) -> Option<Rest> {
         planted::point("http2 answer");
         if parts.status.is_informational() {
-            return Sent::Broken(Reason::INTERNAL_ERROR);
+            return self.ended(Sent::Broken(Reason::INTERNAL_ERROR));
         }
         remove_connection_fields(&mut parts.headers);
         let bodiless = self.is_head
@@ -146,18 +164,23 @@ impl<A: Application> Stream<A> {
             // RFC 9110 §8.6
             parts.headers.remove(CONTENT_LENGTH);
         }
-        let declared = parts.headers.contains_key(CONTENT_LENGTH);
-        if let (Some(known), false, false) = (known, declared, bodiless) {
+        let declared = parts.headers.get(CONTENT_LENGTH);
+        let is_declared = declared.is_some();
+        let fits = declared.is_none_or(|value| {
+            let length = value.to_str().ok().and_then(|text| text.parse().ok());
+            length.is_some() && length == known
+        });
+        if let (Some(known), false, false) = (known, is_declared, bodiless) {
             let known = HeaderValue::from(known);
             parts.headers.insert(CONTENT_LENGTH, known);
         }
         if !parts.headers.contains_key(DATE) {
             parts.headers.insert(DATE, date::now());
         }
-        let end = bodiless || known == Some(0) && !declared;
+        let end = bodiless || known == Some(0) && !is_declared;
         let body = match body {
-            ResponseBody::Full(bytes) if !declared => Outgoing::Full(bytes),
-            body if declared && !end => {
+            ResponseBody::Full(bytes) if fits => Outgoing::Full(bytes),
+            body if is_declared && !end => {
                 let app = Rc::clone(&self.app);
                 Outgoing::Measured(Measured::new(&parts, body, self.is_head, app))
             }
@@ -165,21 +188,38 @@ impl<A: Application> Stream<A> {
         };
         let response = Response::from_parts(parts, ());
         let Ok(mut stream) = self.respond.send_response(response, end) else {
-            return Sent::Broken(Reason::INTERNAL_ERROR);
+            return self.ended(Sent::Broken(Reason::INTERNAL_ERROR));
         };
         if end {
-            return Sent::Completely;
+            return self.ended(Sent::Completely);
         }
-        match body {
-            Outgoing::Full(bytes) => send_data(&mut stream, bytes, true, &self.state).await,
-            Outgoing::Stream(body) => send_stream(&mut stream, body, &*self.app, &self.state).await,
-            Outgoing::Measured(body) => {
-                send_stream(&mut stream, body, &*self.app, &self.state).await
-            }
+        if let Outgoing::Full(bytes) = &body
+            && let Some(sent) = send_at_once(&mut stream, bytes)
+        {
+            return self.ended(sent);
         }
+        Some(Box::pin(async move {
+            let (app, state) = (&*self.app, &*self.state);
+            let sent = match body {
+                Outgoing::Full(bytes) => send_data(&mut stream, bytes, true, state).await,
+                Outgoing::Stream(body) => send_stream(&mut stream, body, app, state).await,
+                Outgoing::Measured(body) => send_stream(&mut stream, body, app, state).await,
+            };
+            self.ended(sent);
+        }))
     }
 
-    async fn upgrade(&mut self, fields: HeaderMap, handler: UpgradeHandler) {
+    /// The response has been sent as far as it could be: nothing is left.
+    fn ended(mut self, sent: Sent) -> Option<Rest> {
+        match sent {
+            Sent::Completely => self.state.completed(),
+            Sent::Gone => {}
+            Sent::Broken(reason) => self.respond.send_reset(reason),
+        }
+        None
+    }
+
+    async fn upgrade(mut self, fields: HeaderMap, handler: UpgradeHandler) {
         let Some(receive) = self.upgrade.take() else {
             self.respond.send_reset(Reason::INTERNAL_ERROR);
             return;
@@ -195,6 +235,11 @@ impl<A: Application> Stream<A> {
             Err(_) => self.respond.send_reset(Reason::INTERNAL_ERROR),
         }
     }
+}
+
+/// What the client hears when our code or the application's panicked.
+fn panicked() -> Answer {
+    Answer::Response(bare(StatusCode::INTERNAL_SERVER_ERROR))
 }
 
 /// A body on its way, by what it still needs.
@@ -265,6 +310,21 @@ fn end_stream(stream: &mut SendStream<Bytes>) -> Sent {
         Ok(()) => Sent::Completely,
         Err(_) => Sent::Gone,
     }
+}
+
+/// Hands a whole body to `h2`; `None` when there is no room for it yet.
+fn send_at_once(stream: &mut SendStream<Bytes>, data: &Bytes) -> Option<Sent> {
+    if data.len() > PIECE_BYTES {
+        return None;
+    }
+    stream.reserve_capacity(data.len());
+    if stream.capacity() < data.len() {
+        return None;
+    }
+    Some(match stream.send_data(data.clone(), true) {
+        Ok(()) => Sent::Completely,
+        Err(_) => Sent::Gone,
+    })
 }
 
 /// Hands `data` to `h2` as fast as the client's windows and the send buffer allow.
