@@ -71,11 +71,15 @@ def _shape(node: mi.Type, custom: Custom, within: tuple[mi.Type, ...]) -> tuple[
     It walks lists and objects whose only conditions are the types of what they hold. All else is
     a leaf, whose check walks what is inside it by itself.
     """
+    secret, holds_secrets = is_secret(node), _holds_secrets(node, [])
     while isinstance(node, mi.Metadata):
         node = node.type
 
     def check(value: Any, loc: Loc, shown: Any) -> Iterable[Error]:
-        return _checked(node, value, loc, shown, custom)
+        if secret:
+            return map(_hidden, _checked(node, value, loc, None, custom))
+        seen = without_secrets(node, shown) if holds_secrets else shown
+        return _checked(node, value, loc, seen, custom)
 
     contains_itself = any(node is outer for outer in within)
     if not contains_itself and not _constrained(node):
@@ -483,8 +487,23 @@ def is_secret(node: mi.Type) -> bool:
     return isinstance(node, mi.CustomType) and node.cls.__name__ in ("SecretStr", "SecretBytes")
 
 
+def _holds_secrets(node: mi.Type, passed: list[mi.Type]) -> bool:
+    """Return whether anything within a type, beside those that were passed, is secret."""
+    if any(node is other for other in passed):
+        return False
+    passed.append(node)
+    inner: list[mi.Type] = [
+        *getattr(node, "types", ()),
+        *getattr(node, "item_types", ()),
+        *(each.type for each in getattr(node, "fields", ())),
+    ]
+    names = ("type", "item_type", "key_type", "value_type")
+    inner += [each for name in names if isinstance(each := getattr(node, name, None), mi.Type)]
+    return any(is_secret(each) or _holds_secrets(each, passed) for each in inner)
+
+
 def without_secrets(node: mi.Type, value: Any) -> Any:
-    """Return a value for display, without the members that its type marks as secret."""
+    """Return a value for display, without what its type marks as secret."""
     while isinstance(node, mi.Metadata):
         node = node.type
     if isinstance(node, mi.UnionType):
@@ -492,10 +511,17 @@ def without_secrets(node: mi.Type, value: Any) -> Any:
             value = without_secrets(inner, value)
         return value
     if isinstance(value, list) and isinstance(node, _COLLECTIONS):
+        if is_secret(node.item_type):
+            return []
         return [without_secrets(node.item_type, item) for item in value]
+    if isinstance(value, list) and isinstance(node, mi.TupleType):
+        each = zip(node.item_types, value, strict=False)
+        return [without_secrets(inner, item) for inner, item in each if not is_secret(inner)]
     if not isinstance(value, dict):
         return value
     if isinstance(node, mi.DictType):
+        if is_secret(node.value_type):
+            return {}
         return {key: without_secrets(node.value_type, item) for key, item in value.items()}
     if not isinstance(node, mi.StructType | mi.DataclassType | mi.TypedDictType):
         return value
