@@ -68,7 +68,7 @@ class Call:
         self.send = send
         self.tag = tag
         self.suffix = suffix
-        self._receive = receive
+        self.server_receive = receive
 
     def note(self, label: str, value: Any = None) -> None:
         """Report one observation."""
@@ -76,7 +76,7 @@ class Call:
 
     async def receive(self) -> Message:
         """Receive, and report a message that is not made of the types of the specification."""
-        message = await self._receive()
+        message = await self.server_receive()
         for problem in improper(message):
             self.note("improper", problem)
         return message
@@ -627,6 +627,77 @@ async def send_to_nobody(call: Call) -> None:
             raise _exception_group("outer", [_exception_group("inner", [error])]) from None
         raise
     call.note("send-error", None)
+
+
+@http
+async def as_tasks(call: Call) -> None:
+    """Read and answer by tasks made of `receive()` and `send()`."""
+    loop = asyncio.get_running_loop()
+    body = b""
+    while True:
+        message = await loop.create_task(call.server_receive())  # type: ignore[arg-type]
+        body += message["body"]
+        if not message["more_body"]:
+            break
+    listener = loop.create_task(call.server_receive())  # type: ignore[arg-type]
+    start = {"type": "http.response.start", "status": 200}
+    for event in (start, {"type": "http.response.body", "body": body}):
+        await loop.create_task(call.send(event))  # type: ignore[arg-type]
+    call.note("listener", await listener)
+
+
+@http
+async def from_a_thread(call: Call) -> None:
+    """Read and answer from a thread, as adapters of WSGI applications do."""
+    loop = asyncio.get_running_loop()
+
+    def wait(awaitable: Awaitable[Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(awaitable, loop).result(5)  # type: ignore[arg-type]
+
+    def answer() -> None:
+        body = b""
+        while True:
+            message = wait(call.server_receive())
+            body += message["body"]
+            if not message["more_body"]:
+                break
+        wait(call.send({"type": "http.response.start", "status": 200}))
+        wait(call.send({"type": "http.response.body", "body": body}))
+
+    await loop.run_in_executor(None, answer)
+
+
+@websocket
+async def ws_from_a_thread(call: Call) -> None:
+    """Accept and echo one message from a thread; whoever gave up before takes none."""
+    loop = asyncio.get_running_loop()
+
+    def wait(awaitable: Awaitable[Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(awaitable, loop).result(5)  # type: ignore[arg-type]
+
+    await call.server_receive()
+    await call.send(ACCEPT)
+    loop.create_task(call.server_receive()).cancel()  # type: ignore[arg-type]
+
+    def converse() -> None:
+        message = wait(call.server_receive())
+        wait(call.send({"type": "websocket.send", "text": message["text"]}))
+
+    await loop.run_in_executor(None, converse)
+
+
+@http
+async def end_to_nobody(call: Call) -> None:
+    """Send all of a body, wait for the client to leave with it, then send the empty last piece."""
+    await call.start()
+    await call.part(b"whole")
+    await call.until_disconnect()
+    try:
+        await call.part(b"", more=False)
+    except Exception as error:
+        call.note("end-error", describe(error))
+        raise
+    call.note("end-error", None)
 
 
 @http

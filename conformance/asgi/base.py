@@ -1,4 +1,4 @@
-"""Rows B1 to B17: what every ASGI protocol has in common."""
+"""Rows B1 to B17, and two that adapters rely on: what every ASGI protocol has in common."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from conformance.asgi.suite import SUITE
 from conformance.case import MUST, SHOULD, USED
 from conformance.server import Options
 from conformance.verdict import broken, check, equal
-from conformance.websocket_client import WebSocket
+from conformance.websocket_client import TEXT, WebSocket
 
 if TYPE_CHECKING:
     from conformance.trial import Trial
@@ -221,3 +221,23 @@ def base_exceptions(trial: Trial) -> None:
     connection.outcome()
     if server.wait_exit(within=0.1) is None:
         server.ping()
+
+
+@SUITE.case("B18", USED, "what receive() and send() return is a coroutine: tasks are made of it")
+def tasks_of_messages(trial: Trial) -> None:
+    target = trial.target("as-tasks")
+    connection = trial.connect()
+    answer = connection.ask(target, method="POST", body=b"x" * 300_000)
+    equal((answer.status, len(answer.body)), (200, 300_000), "answer")
+    equal(trial.seen("listener"), {"type": "http.disconnect"}, "what the listener heard")
+
+
+@SUITE.case("B19", USED, "receive() and send() called on another thread are done on the loop")
+def calls_from_a_thread(trial: Trial) -> None:
+    target = trial.target("from-a-thread")
+    answer = trial.connect().ask(target, method="POST", body=b"x" * 300_000)
+    equal((answer.status, len(answer.body)), (200, 300_000), "answer")
+    if "websocket" in trial.capabilities:
+        socket = WebSocket(trial, "ws-from-a-thread")
+        socket.send(TEXT, b"hello")
+        equal(socket.message(), "hello", "message")

@@ -436,6 +436,20 @@ def _check_os_error(trial: Trial, label: str) -> None:
     check(error and error["os_error"], f"send raised {error and error['class']}, not an OSError")
 
 
+@SUITE.case(
+    "H29-end", USED, "the empty last piece raises nothing when the client left with all the rest"
+)
+def end_to_nobody(trial: Trial) -> None:
+    for leave in (Connection.close, Connection.reset):
+        trial.new_tag()
+        connection = trial.connect()
+        connection.request(trial.target("end-to-nobody"))
+        connection.until(b"whole", time.monotonic() + 2)
+        leave(connection)
+        equal(trial.seen("end-error"), None, "what send raised")
+    trial.server.ping()
+
+
 @SUITE.case("H30", MUST, "http.disconnect comes promptly on FIN, RST and RST_STREAM")
 def prompt_disconnect(trial: Trial) -> None:
     for leave in (Connection.close, Connection.reset):

@@ -174,7 +174,7 @@ impl Outlet {
         }
         let future = awaitable::future(&self.core, py)?;
         self.producers.borrow_mut().push(future.clone().unbind());
-        Ok(future)
+        awaitable::waiting(future)
     }
 
     /// Polls for the next frame of what is queued; `None` when nothing is.

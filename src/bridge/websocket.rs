@@ -134,6 +134,11 @@ impl Channel {
         CHANNELS.with(|channels| channels.thing(key))
     }
 
+    /// Whether a key is one of another thread.
+    pub(super) fn is_elsewhere(key: Key) -> bool {
+        !CHANNELS.with(|channels| channels.gave(key))
+    }
+
     /// Sets who is woken when there is an answer.
     pub(super) fn set_connection(&self, waker: &Waker) {
         self.connection.replace(Some(waker.clone()));
@@ -186,7 +191,7 @@ impl Channel {
         self.receivers
             .borrow_mut()
             .push_back(future.clone().unbind());
-        Ok(future)
+        awaitable::waiting(future)
     }
 
     /// The next message or the end, if it is there.
@@ -313,7 +318,7 @@ impl Channel {
             Ok(false) => {
                 let future = awaitable::future(&self.core, py)?;
                 self.senders.borrow_mut().push(future.clone().unbind());
-                Ok(future)
+                awaitable::waiting(future)
             }
             Err(_) => Err(self.refused(py, &SendError::Closed(kind))),
         }

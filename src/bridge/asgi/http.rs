@@ -281,7 +281,7 @@ impl Cycle {
         self.receivers
             .borrow_mut()
             .push_back(future.clone().unbind());
-        Ok(future)
+        awaitable::waiting(future)
     }
 
     /// The next event of the body; only while the application has not been given all of it.
@@ -317,9 +317,14 @@ impl Cycle {
     fn send<'py>(self: &Rc<Self>, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = event.py();
         let (event, file) = event::http(event)?;
-        if self.gone.get() && !self.responder.borrow().is_complete() {
-            self.is_told.set(true);
-            return Err(errors::client_disconnected(py));
+        if self.gone.get() {
+            let responder = self.responder.borrow();
+            // A client may leave once it has what it came for, before the end is sent. Middleware
+            // takes an error for a reason to cancel what the application has yet to do.
+            if !responder.is_complete() && !responder.only_ends(&event) {
+                self.is_told.set(true);
+                return Err(errors::client_disconnected(py));
+            }
         }
         let mut responder = self.responder.borrow_mut();
         planted::point("asgi send");
@@ -551,6 +556,12 @@ impl Look {
     }
 }
 
+/// Whether a request is one of another thread: of a worker thread's caller, say, that wants to have
+/// the call made on the loop.
+fn is_elsewhere(key: Key) -> bool {
+    !CYCLES.with(|cycles| cycles.gave(key))
+}
+
 /// ASGI's `receive` of one request.
 #[pyclass(frozen)]
 struct Receive {
@@ -559,9 +570,12 @@ struct Receive {
 
 #[pymethods]
 impl Receive {
-    fn __call__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        match CYCLES.with(|cycles| cycles.thing(self.key)) {
+    fn __call__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let key = slf.get().key;
+        match CYCLES.with(|cycles| cycles.thing(key)) {
             Some(cycle) => cycle.receive(py),
+            None if is_elsewhere(key) => awaitable::called_later(slf.into_any(), None),
             None => awaitable::ready(disconnect(py)?.as_any()),
         }
     }
@@ -575,9 +589,14 @@ struct Send {
 
 #[pymethods]
 impl Send {
-    fn __call__<'py>(&self, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        match CYCLES.with(|cycles| cycles.thing(self.key)) {
-            Some(cycle) => cycle.send(event),
+    fn __call__<'py>(
+        slf: Bound<'py, Self>,
+        event: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let key = slf.get().key;
+        match CYCLES.with(|cycles| cycles.thing(key)) {
+            Some(cycle) => cycle.send(&event),
+            None if is_elsewhere(key) => awaitable::called_later(slf.into_any(), Some(event)),
             None => awaitable::done(event.py()),
         }
     }

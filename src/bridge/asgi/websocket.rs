@@ -166,9 +166,14 @@ struct Receive {
 
 #[pymethods]
 impl Receive {
-    fn __call__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        if let Some(channel) = Channel::of(self.key) {
+    fn __call__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let key = slf.get().key;
+        if let Some(channel) = Channel::of(key) {
             return channel.receive(py);
+        }
+        if Channel::is_elsewhere(key) {
+            return awaitable::called_later(slf.into_any(), None);
         }
         let end = Incoming::Closed(Close::of(ABNORMAL, ""));
         awaitable::ready(&Events.incoming(py, end)?)
@@ -183,10 +188,17 @@ struct Send {
 
 #[pymethods]
 impl Send {
-    fn __call__<'py>(&self, event: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn __call__<'py>(
+        slf: Bound<'py, Self>,
+        event: Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let py = event.py();
-        let event = event::websocket(event)?;
-        match Channel::of(self.key) {
+        let key = slf.get().key;
+        if Channel::is_elsewhere(key) {
+            return awaitable::called_later(slf.into_any(), Some(event));
+        }
+        let event = event::websocket(&event)?;
+        match Channel::of(key) {
             Some(channel) => channel.send(py, event),
             None => Err(errors::client_disconnected(py)),
         }

@@ -291,6 +291,19 @@ impl Responder {
         }
     }
 
+    /// Whether an event only ends a body whose every byte was taken before: a client that has
+    /// gone misses nothing of it.
+    pub fn only_ends(&self, event: &SendEvent) -> bool {
+        let State::Body(progress) = &self.state else {
+            return false;
+        };
+        let is_whole = progress
+            .declared
+            .is_none_or(|declared| progress.got >= declared);
+        let is_end = matches!(event, SendEvent::Body { body, more: false } if body.is_empty());
+        is_end && is_whole && progress.trailers != Some(Deliver::Send)
+    }
+
     /// Says what is missing now that the application has ended.
     pub fn finish(&self) -> Unfinished {
         match self.state {

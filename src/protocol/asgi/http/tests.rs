@@ -196,6 +196,28 @@ fn an_early_end_is_named() {
 }
 
 #[test]
+fn what_only_ends_a_body_is_told_from_what_is_lost() {
+    let last = || body("", false);
+    let mut open = responder();
+    assert!(!open.only_ends(&last()), "nothing was started");
+    open.send(start()).unwrap();
+    assert!(!open.only_ends(&last()), "the head is still held");
+    open.send(body("all", true)).unwrap();
+    assert!(open.only_ends(&last()));
+    assert!(!open.only_ends(&body("more", false)));
+    assert!(!open.only_ends(&body("", true)));
+
+    let mut declared = responder();
+    declared
+        .send(start_with(200, &[("content-length", "4")], false))
+        .unwrap();
+    declared.send(body("ab", true)).unwrap();
+    assert!(!declared.only_ends(&last()), "two bytes are missing");
+    declared.send(body("cd", true)).unwrap();
+    assert!(declared.only_ends(&last()));
+}
+
+#[test]
 fn events_out_of_order_are_refused() {
     let cases = [
         (
