@@ -333,6 +333,25 @@ async def test_a_client_outside_its_block_says_what_to_do():
         opened.get("/echo")
 
 
+def test_a_client_that_is_open_is_not_opened_again_and_closes_whole():
+    ended = []
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Any) -> Any:
+        yield
+        ended.append(app)
+
+    client = TestClient(Spikard(lifespan=lifespan))
+    with client as opened:
+        with pytest.raises(RuntimeError, match="open already"), client:
+            pass
+        assert opened.get("/nowhere").status_code == 404
+    assert len(ended) == 1
+    with client as opened:
+        assert opened.get("/nowhere").status_code == 404
+    assert len(ended) == 2
+
+
 async def test_mistaken_arguments_are_named():
     async with TestClient(make_app()) as client:
         with pytest.raises(TypeError, match="parms"):

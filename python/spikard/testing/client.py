@@ -69,8 +69,12 @@ class TestClient(Session):
         self._sync: SyncTestClient | None = None
 
     def __enter__(self) -> SyncTestClient:
-        self._sync = SyncTestClient(self)
-        return self._sync.__enter__()
+        if self._is_open or self._sync is not None:
+            raise RuntimeError("the client is open already")
+        sync = SyncTestClient(self)
+        sync.__enter__()
+        self._sync = sync
+        return sync
 
     def __exit__(
         self,
@@ -78,5 +82,6 @@ class TestClient(Session):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._sync is not None:
-            self._sync.__exit__(kind, error, trace)
+        sync, self._sync = self._sync, None
+        if sync is not None:
+            sync.__exit__(kind, error, trace)
