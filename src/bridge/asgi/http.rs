@@ -570,7 +570,7 @@ struct Receive {
 
 #[pymethods]
 impl Receive {
-    fn __call__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    fn __call__(slf: Bound<'_, Self>) -> PyResult<Bound<'_, PyAny>> {
         let py = slf.py();
         let key = slf.get().key;
         match CYCLES.with(|cycles| cycles.thing(key)) {
