@@ -160,7 +160,7 @@ impl<T> Pipeline<T> {
         Ok(id)
     }
 
-    /// Makes `begin` stop at [`Decision::Hooks`]: the application has `on_request` hooks.
+    /// Makes `begin` stop at [`Decision::Hooks`](super::Decision::Hooks): the application has `on_request` hooks.
     pub fn set_request_hooks(&mut self, has_request_hooks: bool) {
         self.has_request_hooks = has_request_hooks;
     }
