@@ -327,6 +327,10 @@ async def test_a_client_outside_its_block_says_what_to_do():
     client = TestClient(make_app())
     with pytest.raises(RuntimeError, match="async with TestClient"):
         await client.get("/echo")
+    with pytest.raises(RuntimeError, match="or in a plain `with`"):
+        _ = client.get(
+            "/echo"
+        )  # as with FastAPI's client: nothing to await, so it must say so itself
     with client as opened:
         pass
     with pytest.raises(RuntimeError, match="with"):

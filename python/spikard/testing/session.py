@@ -104,19 +104,28 @@ class Session:
         finally:
             self._is_open = False
 
-    async def request(
+    def request(
         self, method: str, path: str, **options: Unpack[RequestOptions]
-    ) -> TestResponse:
+    ) -> Coroutine[Any, Any, TestResponse]:
         """Send a request and return the complete response; see `RequestOptions`.
 
         Redirects within the application are followed unless `follow_redirects` is false.
 
         Raises:
-            RuntimeError: Outside of ``with``, or a circle of redirects.
+            RuntimeError: Outside of ``with``, before there is anything to await; or, awaited, a
+                circle of redirects.
             ResponseAbortedError: The body was cut.
         """
-        opened = await self._open(method, path, options)
-        return await self._complete(opened)
+        self._check_open()
+        return self._request(method, path, options)
+
+    async def _request(self, method: str, path: str, options: RequestOptions) -> TestResponse:
+        return await self._complete(await self._open(method, path, options))
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            name = type(self).__name__
+            raise RuntimeError(f"use it as `async with {name}(app) as client` or in a plain `with`")
 
     def stream(self, method: str, path: str, **options: Unpack[RequestOptions]) -> TestStream:
         """Send a request whose response is read while it comes; see `TestStream`.
@@ -126,9 +135,7 @@ class Session:
         return TestStream(lambda: self._open(method, path, options))
 
     async def _open(self, method: str, path: str, options: RequestOptions) -> Opened:
-        if not self._is_open:
-            name = type(self).__name__
-            raise RuntimeError(f"use it as `async with {name}(app) as client` or in a plain `with`")
+        self._check_open()
         follow = options.get("follow_redirects")
         follow = self.follow_redirects if follow is None else follow
         outgoing = make_outgoing(method, self._transport.base_url, path, options, self.headers.raw)
@@ -181,37 +188,53 @@ class Session:
         cookies = self.cookies.store(outgoing.url, Headers(raw=incoming.headers))
         return Opened(incoming, outgoing.url, history, cookies)
 
-    async def get(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+    def get(
+        self, path: str, **options: Unpack[RequestOptions]
+    ) -> Coroutine[Any, Any, TestResponse]:
         """Send a GET request; see `request`."""
-        return await self.request("GET", path, **options)
+        return self.request("GET", path, **options)
 
-    async def post(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+    def post(
+        self, path: str, **options: Unpack[RequestOptions]
+    ) -> Coroutine[Any, Any, TestResponse]:
         """Send a POST request; see `request`."""
-        return await self.request("POST", path, **options)
+        return self.request("POST", path, **options)
 
-    async def put(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+    def put(
+        self, path: str, **options: Unpack[RequestOptions]
+    ) -> Coroutine[Any, Any, TestResponse]:
         """Send a PUT request; see `request`."""
-        return await self.request("PUT", path, **options)
+        return self.request("PUT", path, **options)
 
-    async def patch(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+    def patch(
+        self, path: str, **options: Unpack[RequestOptions]
+    ) -> Coroutine[Any, Any, TestResponse]:
         """Send a PATCH request; see `request`."""
-        return await self.request("PATCH", path, **options)
+        return self.request("PATCH", path, **options)
 
-    async def delete(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+    def delete(
+        self, path: str, **options: Unpack[RequestOptions]
+    ) -> Coroutine[Any, Any, TestResponse]:
         """Send a DELETE request; see `request`."""
-        return await self.request("DELETE", path, **options)
+        return self.request("DELETE", path, **options)
 
-    async def head(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+    def head(
+        self, path: str, **options: Unpack[RequestOptions]
+    ) -> Coroutine[Any, Any, TestResponse]:
         """Send a HEAD request; see `request`."""
-        return await self.request("HEAD", path, **options)
+        return self.request("HEAD", path, **options)
 
-    async def options(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+    def options(
+        self, path: str, **options: Unpack[RequestOptions]
+    ) -> Coroutine[Any, Any, TestResponse]:
         """Send an OPTIONS request; see `request`."""
-        return await self.request("OPTIONS", path, **options)
+        return self.request("OPTIONS", path, **options)
 
-    async def trace(self, path: str, **options: Unpack[RequestOptions]) -> TestResponse:
+    def trace(
+        self, path: str, **options: Unpack[RequestOptions]
+    ) -> Coroutine[Any, Any, TestResponse]:
         """Send a TRACE request; see `request`."""
-        return await self.request("TRACE", path, **options)
+        return self.request("TRACE", path, **options)
 
     def websocket(
         self,
