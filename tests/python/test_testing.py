@@ -327,10 +327,9 @@ async def test_a_client_outside_its_block_says_what_to_do():
     client = TestClient(make_app())
     with pytest.raises(RuntimeError, match="async with TestClient"):
         await client.get("/echo")
+    # As with FastAPI's client, where nothing awaits.
     with pytest.raises(RuntimeError, match="or in a plain `with`"):
-        _ = client.get(
-            "/echo"
-        )  # as with FastAPI's client: nothing to await, so it must say so itself
+        _ = client.get("/echo")
     with client as opened:
         pass
     with pytest.raises(RuntimeError, match="with"):
